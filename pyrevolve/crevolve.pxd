@@ -1,0 +1,162 @@
+# The C++ library, as the extension sees it.
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int8_t, int32_t, int64_t
+from libcpp cimport bool as cbool
+from libcpp.memory cimport unique_ptr
+from libcpp.vector cimport vector
+
+
+cdef extern from "<cstddef>" namespace "std" nogil:
+    cdef cppclass byte:
+        pass
+
+
+cdef extern from "revolve/binomial.hpp" namespace "revolve" nogil:
+    int64_t cpp_beta "revolve::beta"(int64_t, int64_t) except +
+    int64_t cpp_maxrange "revolve::maxrange"(int64_t, int64_t) except +
+    int64_t cpp_maxrange_saturating "revolve::maxrange_saturating"(int64_t, int64_t) except +
+    int64_t cpp_repetition_number "revolve::repetition_number"(int64_t, int64_t) except +
+    int64_t cpp_numforw "revolve::numforw"(int64_t, int64_t) except +
+    double cpp_expense "revolve::expense"(int64_t, int64_t) except +
+    int64_t cpp_takeshots "revolve::takeshots"(int64_t, int64_t) except +
+    int64_t cpp_adjust "revolve::adjust"(int64_t) except +
+
+
+cdef extern from "revolve/instruction.hpp" namespace "revolve" nogil:
+    cdef enum class CppKind "revolve::Kind":
+        load
+        end
+
+    cdef cppclass CppInstruction "revolve::Instruction":
+        CppKind kind
+        int8_t keep
+        int32_t tier
+        int64_t slot
+        int64_t t
+        int64_t start
+        int64_t stop
+
+
+cdef extern from "revolve/windowed.hpp" namespace "revolve" nogil:
+    cdef cppclass CppChainCounts "revolve::ChainCounts":
+        pass
+
+    cdef cppclass CppWindowModel "revolve::WindowModel":
+        int64_t window
+        int64_t lookback
+        int64_t lag
+        int64_t capacity(int64_t, int64_t) except +
+
+    cdef cppclass CppCounts "revolve::ScheduleCounts":
+        int64_t forward_steps
+        int64_t saves
+        int64_t loads
+        int64_t forward_calls
+        int64_t reverse_calls
+        int64_t peak_snapshots
+
+    cdef cppclass CppProblem "revolve::WindowedProblem":
+        int64_t timesteps
+        int64_t snapshots
+        CppWindowModel model
+        cbool free_initial_state
+        void validate() except +
+        CppCounts counts() except +
+
+    cdef cppclass CppWindowedSchedule "revolve::WindowedSchedule":
+        CppWindowedSchedule(const CppProblem&) except +
+        CppInstruction next() except +
+
+
+cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
+    cdef cppclass CppStepCosts "revolve::StepCosts":
+        double forward_step
+        double reverse_step
+        double forward_call
+        double reverse_call
+        double save
+        double load
+
+    cdef cppclass CppWindowBudget "revolve::WindowBudget":
+        int64_t budget
+        int64_t fixed
+        int64_t window_slice
+        int64_t state
+        int64_t window_min
+        int64_t window_max
+
+    cdef cppclass CppWindowChoice "revolve::WindowChoice":
+        int64_t window
+        int64_t snapshots
+        double seconds
+        CppCounts counts
+
+    CppWindowChoice choose_window(
+        int64_t, int64_t, int64_t, cbool, const CppWindowBudget&, const CppStepCosts&) except +
+
+
+cdef extern from "revolve/offline.hpp" namespace "revolve" nogil:
+    cdef enum class CppAction "revolve::Action":
+        error
+
+    cdef cppclass CppOfflineRevolve "revolve::OfflineRevolve":
+        CppOfflineRevolve(int64_t, int64_t) except +
+        CppAction revolve() except +
+        int64_t capo() noexcept
+        int64_t old_capo() noexcept
+        int64_t fine() noexcept
+        int64_t check() noexcept
+        int64_t advances() noexcept
+
+
+cdef extern from "revolve/arena.hpp" namespace "revolve" nogil:
+    cdef cppclass CppArena "revolve::Arena":
+        CppArena(size_t) except +
+        byte* data() noexcept
+        size_t size() noexcept
+
+
+cdef extern from "revolve/snapshot_copy.hpp" namespace "revolve" nogil:
+    cdef cppclass ArrayView:
+        byte* data
+        size_t item_size
+        vector[ptrdiff_t] shape
+        vector[ptrdiff_t] strides
+        size_t bytes() noexcept
+
+    size_t packed_bytes(const vector[ArrayView]&) except +
+    int default_copy_threads() noexcept
+
+    cdef cppclass CppSnapshotCopier "revolve::SnapshotCopier":
+        CppSnapshotCopier(int) except +
+        int threads() noexcept
+        void save(byte*, const vector[ArrayView]&) except +
+        void load(const byte*, const vector[ArrayView]&) except +
+        void prefault(byte*, size_t) except +
+
+
+cdef class Instruction:
+    cdef CppInstruction value
+    cdef tuple _key(self)
+
+
+cdef class WindowedInstructions:
+    cdef unique_ptr[CppWindowedSchedule] schedule
+    cdef bint ended
+
+
+cdef class CRevolve:
+    cdef unique_ptr[CppOfflineRevolve] machine
+    cdef readonly int64_t snapshots
+    cdef readonly int64_t timesteps
+
+
+cdef class Arena:
+    cdef unique_ptr[CppArena] arena
+    cdef Py_ssize_t shape
+    cdef Py_ssize_t stride
+
+
+cdef class SnapshotCopier:
+    cdef unique_ptr[CppSnapshotCopier] copier
+    cdef int _copy(self, object slot_buffer, object offset, object arrays, bint to_slot) except -1

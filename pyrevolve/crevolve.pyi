@@ -1,0 +1,153 @@
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+class Kind(IntEnum):
+    FORWARD = 0
+    SAVE = 1
+    LOAD = 2
+    REVERSE = 3
+    FREE = 4
+    TURN = 5
+    END = 6
+
+class Action(IntEnum):
+    advance = 0
+    takeshot = 1
+    restore = 2
+    firstrun = 3
+    youturn = 4
+    terminate = 5
+    error = 6
+
+class Counts(NamedTuple):
+    forward_steps: int
+    saves: int
+    loads: int
+    forward_calls: int
+    reverse_calls: int
+    peak_snapshots: int
+
+class WindowChoice(NamedTuple):
+    window: int
+    snapshots: int
+    seconds: float
+    counts: Counts
+
+INSTRUCTION_FIELDS: tuple[tuple[str, str, int], ...]
+INSTRUCTION_BYTES: int
+
+def beta(snapshots: SupportsIndex, repetitions: SupportsIndex) -> int: ...
+def maxrange(snapshots: SupportsIndex, repetitions: SupportsIndex) -> int: ...
+def maxrange_saturating(snapshots: SupportsIndex, repetitions: SupportsIndex) -> int: ...
+def repetition_number(timesteps: SupportsIndex, snapshots: SupportsIndex) -> int: ...
+def numforw(timesteps: SupportsIndex, snapshots: SupportsIndex) -> int: ...
+def expense(timesteps: SupportsIndex, snapshots: SupportsIndex) -> float: ...
+def takeshots(timesteps: SupportsIndex, snapshots: SupportsIndex) -> int: ...
+def adjust(timesteps: SupportsIndex) -> int: ...
+def windowed_capacity(
+    slots: SupportsIndex, repetitions: SupportsIndex, window: SupportsIndex, lookback: SupportsIndex
+) -> int: ...
+def windowed_counts(
+    timesteps: SupportsIndex,
+    snapshots: SupportsIndex,
+    window: SupportsIndex = 1,
+    lookback: SupportsIndex = 0,
+    lag: SupportsIndex = 1,
+    free_initial: bool = False,
+) -> Counts: ...
+def plan_window(
+    timesteps: SupportsIndex,
+    *,
+    window_min: SupportsIndex,
+    window_max: SupportsIndex,
+    budget_bytes: SupportsIndex,
+    fixed_bytes: SupportsIndex,
+    window_slice_bytes: SupportsIndex,
+    state_bytes: SupportsIndex,
+    lookback: SupportsIndex,
+    lag: SupportsIndex,
+    free_initial: bool,
+    forward_step: float,
+    reverse_step: float,
+    forward_call: float,
+    reverse_call: float,
+    save: float,
+    load: float,
+) -> WindowChoice: ...
+
+class Instruction:
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def start(self) -> int | None: ...
+    @property
+    def stop(self) -> int | None: ...
+    @property
+    def t(self) -> int | None: ...
+    @property
+    def tier(self) -> int | None: ...
+    @property
+    def slot(self) -> int | None: ...
+    @property
+    def keep(self) -> bool | None: ...
+
+class WindowedInstructions(Iterator[Instruction]):
+    def __init__(
+        self,
+        timesteps: SupportsIndex,
+        snapshots: SupportsIndex,
+        window: SupportsIndex = 1,
+        lookback: SupportsIndex = 0,
+        lag: SupportsIndex = 1,
+        free_initial: bool = False,
+    ) -> None: ...
+    def __iter__(self) -> WindowedInstructions: ...
+    def __next__(self) -> Instruction: ...
+    def fill(self, rows: npt.NDArray[np.uint8] | memoryview | bytearray) -> int: ...
+
+class CRevolve:
+    def __init__(
+        self, snapshots: SupportsIndex, timesteps: SupportsIndex | None = None, snapshots_disk: None = None
+    ) -> None: ...
+    def revolve(self) -> Action: ...
+    def turn(self, final: SupportsIndex) -> None: ...
+    @property
+    def snapshots(self) -> int: ...
+    @property
+    def timesteps(self) -> int: ...
+    @property
+    def capo(self) -> int: ...
+    @property
+    def oldcapo(self) -> int: ...
+    @property
+    def fine(self) -> int: ...
+    @property
+    def check(self) -> int: ...
+    @property
+    def where(self) -> bool: ...
+    @property
+    def advances(self) -> int: ...
+    @property
+    def info(self) -> int: ...
+
+class Arena:
+    def __init__(self, nbytes: SupportsIndex) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class SnapshotCopier:
+    def __init__(self, threads: SupportsIndex | None = None) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    def save(self, slot_buffer: Buffer, offset: SupportsIndex, arrays: Sequence[npt.NDArray[Any]]) -> None: ...
+    def load(self, slot_buffer: Buffer, offset: SupportsIndex, arrays: Sequence[npt.NDArray[Any]]) -> None: ...
+    def prefault(self, buffer: Buffer) -> None: ...
+
+def packed_nbytes(arrays: Sequence[npt.NDArray[Any]]) -> int: ...

@@ -1,0 +1,552 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
+"""The extension module: checkpointing schedules and the snapshot copy of the C++ library `revolve`."""
+
+import operator
+from collections import namedtuple
+from enum import IntEnum
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_STRIDED,
+    PyBUF_STRIDED_RO,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cython.operator cimport dereference
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libcpp.memory cimport make_unique, unique_ptr
+from libcpp.vector cimport vector
+
+
+class Kind(IntEnum):
+    """What an instruction asks for (see `Instruction`)."""
+
+    FORWARD = 0
+    SAVE = 1
+    LOAD = 2
+    REVERSE = 3
+    FREE = 4
+    TURN = 5
+    END = 6
+
+
+class Action(IntEnum):
+    """The actions of ACM Algorithm 799 (Griewank & Walther 2000, doi:10.1145/347837.347846)."""
+
+    advance = 0
+    takeshot = 1
+    restore = 2
+    firstrun = 3
+    youturn = 4
+    terminate = 5
+    error = 6
+
+
+Counts = namedtuple("Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots",
+                    module=__name__)
+WindowChoice = namedtuple("WindowChoice", "window snapshots seconds counts", module=__name__)
+
+cdef tuple _KINDS = tuple(Kind)
+cdef tuple _ACTIONS = tuple(Action)
+
+
+cdef int64_t _integer(object value, str name) except? -1:
+    """An integer argument; a float is refused, and so is what does not fit in 64 bits."""
+    cdef object number
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError(f"{name} must fit in 64 bits, got {number}")
+    return number
+
+
+# ------------------------------------------------------------------------------------------------------------ counts
+
+def beta(snapshots, repetitions):
+    """Binomial coefficient beta(s, r) = C(s + r, s); 0 where an argument is negative."""
+    return cpp_beta(_integer(snapshots, "snapshots"), _integer(repetitions, "repetitions"))
+
+
+def maxrange(snapshots, repetitions):
+    """Longest chain of timesteps for which none is advanced more than `repetitions` times."""
+    return cpp_maxrange(_integer(snapshots, "snapshots"), _integer(repetitions, "repetitions"))
+
+
+def maxrange_saturating(snapshots, repetitions):
+    """`maxrange`, but 2**63 - 1 where the value does not fit in 64 bits."""
+    return cpp_maxrange_saturating(_integer(snapshots, "snapshots"), _integer(repetitions, "repetitions"))
+
+
+def repetition_number(timesteps, snapshots):
+    """Least r with beta(snapshots, r) >= timesteps."""
+    return cpp_repetition_number(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
+
+
+def numforw(timesteps, snapshots):
+    """Fewest advances that reverse `timesteps` timesteps with `snapshots` slots, recorded runs not counted."""
+    return cpp_numforw(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
+
+
+def expense(timesteps, snapshots):
+    """`numforw` per timestep."""
+    return cpp_expense(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
+
+
+def takeshots(timesteps, snapshots):
+    """Fewest snapshots written with `numforw` advances, the initial state's included."""
+    return cpp_takeshots(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
+
+
+def adjust(timesteps):
+    """Number of slots for which memory and time grow alike, about log_4 of the number of timesteps."""
+    return cpp_adjust(_integer(timesteps, "timesteps"))
+
+
+cdef CppProblem _problem(timesteps, snapshots, window, lookback, lag, bint free_initial) except *:
+    cdef CppProblem problem
+    problem.timesteps = _integer(timesteps, "n_timesteps")
+    problem.snapshots = _integer(snapshots, "n_snapshots")
+    problem.model.window = _integer(window, "window")
+    problem.model.lookback = _integer(lookback, "lookback")
+    problem.model.lag = _integer(lag, "lag")
+    problem.free_initial_state = free_initial
+    problem.validate()
+    return problem
+
+
+cdef object _counts(const CppCounts& counts):
+    return Counts(counts.forward_steps, counts.saves, counts.loads, counts.forward_calls, counts.reverse_calls,
+                  counts.peak_snapshots)
+
+
+def windowed_capacity(slots, repetitions, window, lookback):
+    """Longest chain L(c, rho) from a stored start with c further slots, none run forward more than rho times."""
+    cdef CppProblem problem = _problem(0, 1, window, lookback, 1, False)
+    cdef int64_t c = _integer(slots, "slots")
+    cdef int64_t rho = _integer(repetitions, "repetitions")
+    if c < 0 or rho < 0:
+        raise ValueError(f"slots and repetitions must be >= 0, got {c} and {rho}")
+    return problem.model.capacity(c, rho)
+
+
+def windowed_counts(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
+    """Exact counts of the windowed Revolve schedule, without running it."""
+    return _counts(_problem(timesteps, snapshots, window, lookback, lag, free_initial).counts())
+
+
+def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes, state_bytes,
+                lookback, lag, bint free_initial, double forward_step, double reverse_step, double forward_call,
+                double reverse_call, double save, double load):
+    """Window and snapshots with the least makespan inside a budget; window 0 where the budget holds none."""
+    cdef CppWindowBudget budget
+    cdef CppStepCosts costs
+    cdef CppWindowChoice choice
+    cdef int64_t n = _integer(timesteps, "n_timesteps")
+    cdef int64_t d = _integer(lookback, "lookback")
+    cdef int64_t l = _integer(lag, "lag")
+    budget.budget = _integer(budget_bytes, "budget_bytes")
+    budget.fixed = _integer(fixed_bytes, "fixed_bytes")
+    budget.window_slice = _integer(window_slice_bytes, "window_slice_bytes")
+    budget.state = _integer(state_bytes, "state_bytes")
+    budget.window_min = _integer(window_min, "window_min")
+    budget.window_max = _integer(window_max, "window_max")
+    for name, value in (("budget_bytes", budget.budget), ("fixed_bytes", budget.fixed),
+                        ("window_slice_bytes", budget.window_slice), ("state_bytes", budget.state)):
+        if value < 0:
+            raise ValueError(f"{name} must be >= 0, got {value}")
+    _problem(n, 1, max(1, d), d, l, free_initial)
+    costs.forward_step = forward_step
+    costs.reverse_step = reverse_step
+    costs.forward_call = forward_call
+    costs.reverse_call = reverse_call
+    costs.save = save
+    costs.load = load
+    with nogil:
+        choice = choose_window(n, d, l, free_initial, budget, costs)
+    return WindowChoice(choice.window, choice.snapshots, choice.seconds, _counts(choice.counts))
+
+
+# --------------------------------------------------------------------------------------------------------- schedules
+
+@cython.final
+@cython.freelist(64)
+cdef class Instruction:
+    """One instruction of a schedule; attributes that do not apply to its kind are None.
+
+    ========  ============================  ==========================================================
+    kind      attributes                    meaning
+    ========  ============================  ==========================================================
+    FORWARD   start, stop                   run the forward operator over timesteps [start, stop)
+    SAVE      t, tier, slot                 copy state x_t into the slot
+    LOAD      t, tier, slot, keep           copy it back; keep False frees the slot. Tier and slot -1
+                                            stand for a free initial state, which the user re-creates
+    REVERSE   start, stop                   one adjoint call over timesteps stop - 1 down to start
+    FREE      t, tier, slot                 drop what the slot holds
+    TURN                                    the first sweep is done
+    END                                     nothing is left to do
+    ========  ============================  ==========================================================
+    """
+
+    def __init__(self):
+        raise TypeError("instructions come from a schedule")
+
+    @property
+    def kind(self):
+        return _KINDS[<int>self.value.kind]
+
+    @property
+    def start(self):
+        return None if self.value.start < 0 else self.value.start
+
+    @property
+    def stop(self):
+        return None if self.value.stop < 0 else self.value.stop
+
+    @property
+    def t(self):
+        return None if self.value.t < 0 else self.value.t
+
+    @property
+    def tier(self):
+        return None if self.value.t < 0 else self.value.tier
+
+    @property
+    def slot(self):
+        return None if self.value.t < 0 else self.value.slot
+
+    @property
+    def keep(self):
+        return None if self.value.kind != CppKind.load else self.value.keep != 0
+
+    cdef tuple _key(self):
+        return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier, self.value.slot,
+                self.value.keep)
+
+    def __eq__(self, other):
+        if not isinstance(other, Instruction):
+            return NotImplemented
+        return self._key() == (<Instruction>other)._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def __repr__(self):
+        names = ("start", "stop", "t", "tier", "slot", "keep")
+        given = ", ".join(f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None)
+        return f"{self.kind.name}({given})"
+
+    def __reduce__(self):
+        return _instruction, self._key()
+
+
+def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t tier, int64_t slot, int8_t keep):
+    """Rebuild an instruction when it is unpickled."""
+    cdef Instruction result = Instruction.__new__(Instruction)
+    result.value.kind = <CppKind>kind
+    result.value.start = start
+    result.value.stop = stop
+    result.value.t = t
+    result.value.tier = tier
+    result.value.slot = slot
+    result.value.keep = keep
+    return result
+
+
+#: Fields of one row of `WindowedInstructions.fill`, in the layout of the C++ struct: (name, format, offset).
+INSTRUCTION_FIELDS = (
+    ("kind", "i1", 0), ("keep", "?", 1), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16), ("start", "i8", 24),
+    ("stop", "i8", 32),
+)
+INSTRUCTION_BYTES = sizeof(CppInstruction)
+
+
+@cython.final
+cdef class WindowedInstructions:
+    """Iterator over the instructions of windowed Revolve, END included."""
+
+    def __init__(self, timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
+        self.schedule = make_unique[CppWindowedSchedule](
+            _problem(timesteps, snapshots, window, lookback, lag, free_initial))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.ended:
+            raise StopIteration
+        cdef Instruction result = Instruction.__new__(Instruction)
+        result.value = dereference(self.schedule).next()
+        self.ended = result.value.kind == CppKind.end
+        return result
+
+    def fill(self, uint8_t[::1] rows not None):
+        """Write the next instructions into `rows` (rows of INSTRUCTION_BYTES); returns how many there were."""
+        cdef Py_ssize_t capacity = rows.shape[0] // <Py_ssize_t>sizeof(CppInstruction)
+        cdef Py_ssize_t count = 0
+        cdef CppInstruction* target
+        cdef CppWindowedSchedule* schedule = self.schedule.get()
+        cdef bint ended = self.ended
+        if capacity == 0:
+            return 0
+        target = <CppInstruction*>&rows[0]
+        with nogil:
+            while count < capacity and not ended:
+                target[count] = schedule.next()
+                ended = target[count].kind == CppKind.end
+                count += 1
+        self.ended = ended
+        return count
+
+
+@cython.final
+cdef class CRevolve:
+    """The offline Revolve state machine, action for action ACM Algorithm 799.
+
+    Parameters
+    ----------
+    snapshots : int
+        Slots for states, the initial state's included, >= 1.
+    timesteps : int
+        Number of timesteps, >= 0. None (not known in advance) is not available yet.
+    snapshots_disk : None
+        Slots on disk; not available yet.
+
+    Raises
+    ------
+    TypeError
+        An argument is no integer.
+    ValueError
+        An argument is out of its range.
+    NotImplementedError
+        ``timesteps`` is None or ``snapshots_disk`` is given.
+
+    References
+    ----------
+    Griewank & Walther (2000), ACM TOMS 26(1), 19-45, doi:10.1145/347837.347846.
+    """
+
+    def __init__(self, snapshots, timesteps=None, snapshots_disk=None):
+        if timesteps is None:
+            raise NotImplementedError("an unknown number of timesteps (online Revolve) is not available yet; "
+                                      "give timesteps")
+        if snapshots_disk is not None:
+            raise NotImplementedError("slots on disk (multistage Revolve) are not available yet; "
+                                      "leave snapshots_disk out")
+        self.snapshots = _integer(snapshots, "snapshots")
+        self.timesteps = _integer(timesteps, "timesteps")
+        self.machine = make_unique[CppOfflineRevolve](self.timesteps, self.snapshots)
+
+    def revolve(self):
+        """Go on to the next action and return it; after `terminate`, `terminate` for ever."""
+        return _ACTIONS[<int>dereference(self.machine).revolve()]
+
+    def turn(self, final):
+        """End the forward run of a chain of unknown length at timestep `final`; not available yet."""
+        raise NotImplementedError("an unknown number of timesteps (online Revolve) is not available yet")
+
+    @property
+    def capo(self):
+        """Index of the state in the workspace after the action."""
+        return dereference(self.machine).capo()
+
+    @property
+    def oldcapo(self):
+        """Index of the state in the workspace before the action."""
+        return dereference(self.machine).old_capo()
+
+    @property
+    def fine(self):
+        """Timesteps from here on have been reversed."""
+        return dereference(self.machine).fine()
+
+    @property
+    def check(self):
+        """Slot on top of the stack: written by `takeshot`, read by `restore`; -1 where nothing is stored."""
+        return dereference(self.machine).check()
+
+    @property
+    def where(self):
+        """Whether the slot is in RAM: always True, as there is no other tier here."""
+        return True
+
+    @property
+    def advances(self):
+        """Timesteps advanced so far, recorded runs not counted."""
+        return dereference(self.machine).advances()
+
+    @property
+    def info(self):
+        """Algorithm 799's error code: always 0, because errors are raised."""
+        return 0
+
+
+# ------------------------------------------------------------------------------------------------------------ memory
+
+@cython.final
+cdef class Arena:
+    """Page-aligned, zero-filled bytes behind the buffer protocol, in huge pages where the system offers them.
+
+    Raises
+    ------
+    ValueError
+        ``nbytes`` is negative.
+    MemoryError
+        The system refuses.
+    """
+
+    def __init__(self, nbytes):
+        cdef int64_t size = _integer(nbytes, "nbytes")
+        if size < 0:
+            raise ValueError(f"nbytes must be >= 0, got {size}")
+        self.arena = make_unique[CppArena](<size_t>size)
+        self.shape = size
+        self.stride = 1
+
+    @property
+    def nbytes(self):
+        """Bytes."""
+        return self.shape
+
+    def __len__(self):
+        return self.shape
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        buffer.buf = dereference(self.arena).data() if self.shape > 0 else <void*>&self.shape
+        buffer.obj = self
+        buffer.len = self.shape
+        buffer.readonly = 0
+        buffer.itemsize = 1
+        buffer.format = b"B"
+        buffer.ndim = 1
+        buffer.shape = &self.shape
+        buffer.strides = &self.stride
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+
+cdef class _Views:
+    """Buffers of a sequence of arrays, held while they are copied."""
+
+    cdef vector[Py_buffer] buffers
+    cdef vector[ArrayView] views
+
+    def __dealloc__(self):
+        self.release()
+
+    cdef void release(self) noexcept:
+        cdef size_t i
+        for i in range(self.buffers.size()):
+            PyBuffer_Release(&self.buffers[i])
+        self.buffers.clear()
+
+    cdef int hold(self, object arrays, bint writable) except -1:
+        cdef Py_buffer buffer
+        cdef ArrayView view
+        cdef int i
+        cdef int flags = PyBUF_STRIDED if writable else PyBUF_STRIDED_RO
+        for array in arrays:
+            if getattr(array, "dtype", None) is not None and array.dtype.hasobject:
+                raise TypeError("arrays of Python objects cannot be copied to a snapshot")
+            PyObject_GetBuffer(array, &buffer, flags)
+            self.buffers.push_back(buffer)
+            view.data = <byte*>buffer.buf
+            view.item_size = buffer.itemsize
+            view.shape.clear()
+            view.strides.clear()
+            for i in range(buffer.ndim):
+                view.shape.push_back(buffer.shape[i])
+                view.strides.push_back(buffer.strides[i])
+            self.views.push_back(view)
+        return 0
+
+
+def packed_nbytes(arrays):
+    """Bytes that the arrays take in a slot: each starts at a multiple of 64, and so does what follows."""
+    cdef _Views views = _Views()
+    views.hold(arrays, False)
+    cdef size_t size = packed_bytes(views.views)
+    views.release()
+    return size
+
+
+@cython.final
+cdef class SnapshotCopier:
+    """Copies arrays of any dtype and strides to one contiguous slot and back, in parallel and without the GIL.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads per copy, >= 1. By default ``OMP_NUM_THREADS``, else the cores of this process, at most 8. GNU's OpenMP
+        runtime provides them where the process has loaded it; otherwise the copier has its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``threads`` is no integer, or below 1.
+    """
+
+    def __init__(self, threads=None):
+        cdef int64_t count = default_copy_threads() if threads is None else _integer(threads, "threads")
+        if not 1 <= count <= 4096:
+            raise ValueError(f"threads must be between 1 and 4096, got {count}")
+        self.copier = make_unique[CppSnapshotCopier](<int>count)
+
+    @property
+    def threads(self):
+        """Threads per copy."""
+        return dereference(self.copier).threads()
+
+    cdef int _copy(self, object slot_buffer, object offset, object arrays, bint to_slot) except -1:
+        cdef int64_t start = _integer(offset, "offset")
+        cdef _Views views = _Views()
+        cdef Py_buffer slot
+        cdef size_t size
+        cdef CppSnapshotCopier* copier = self.copier.get()
+        views.hold(arrays, not to_slot)
+        size = packed_bytes(views.views)
+        PyObject_GetBuffer(slot_buffer, &slot, PyBUF_SIMPLE | (PyBUF_WRITABLE if to_slot else 0))
+        try:
+            if start < 0 or start > slot.len or size > <size_t>(slot.len - start):
+                raise ValueError(f"the arrays need {size} bytes from offset {start}, the buffer has {slot.len}")
+            with nogil:
+                if to_slot:
+                    copier.save(<byte*>slot.buf + start, views.views)
+                else:
+                    copier.load(<byte*>slot.buf + start, views.views)
+        finally:
+            PyBuffer_Release(&slot)
+            views.release()
+        return 0
+
+    def save(self, slot_buffer, offset, arrays):
+        """Copy the arrays into ``slot_buffer`` from byte ``offset`` on, packed as `packed_nbytes` says.
+
+        Raises
+        ------
+        ValueError
+            The buffer ends before the arrays do.
+        BufferError, TypeError
+            An argument has no buffer of the kind that is needed, or holds Python objects.
+        """
+        self._copy(slot_buffer, offset, arrays, True)
+
+    def load(self, slot_buffer, offset, arrays):
+        """Copy from ``slot_buffer``, from byte ``offset`` on, back into the arrays; raises what `save` raises."""
+        self._copy(slot_buffer, offset, arrays, False)
+
+    def prefault(self, buffer):
+        """Have the system provide all pages of ``buffer`` now, in parallel. Its contents are lost."""
+        cdef Py_buffer view
+        cdef CppSnapshotCopier* copier = self.copier.get()
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            with nogil:
+                copier.prefault(<byte*>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)

@@ -1,0 +1,150 @@
+"""Schedules for a known number of timesteps with all snapshots in one tier."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Literal
+
+from ..crevolve import Counts, WindowedInstructions, windowed_counts
+from .base import Schedule
+
+__all__ = ["Revolve", "StoreAll"]
+
+
+def _index(name: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+@dataclass(frozen=True)
+class Revolve(Schedule):
+    """Windowed Revolve: the fewest forward timesteps, then the fewest copies, then the fewest calls.
+
+    With the defaults it is the classic binomial schedule of Griewank & Walther, split for split.
+
+    Parameters
+    ----------
+    n_timesteps : int
+        Timesteps n of the forward run, 0 <= n <= 2**62.
+    n_snapshots : int
+        Slots for states, >= 1, or >= 0 with a free initial state.
+    window : int, default 1
+        Timesteps K whose step data the workspace retains at once, >= 1.
+    lookback : int, default 0
+        Timesteps d whose step data a loaded state carries by itself, 0 <= d <= window.
+    lag : {None, 0, 1}
+        1: the data of timestep t exists only after it was run; 0: x_t carries that of timestep t, which needs
+        lookback >= 1. None: 1 with lookback 0, else 0.
+    initial_state : {"stored", "free"}
+        "free": x_0 takes no slot, because it can be re-created at no cost (a zero wavefield). A LOAD with tier and
+        slot -1 asks for it.
+
+    Raises
+    ------
+    TypeError
+        A parameter that must be an integer is none.
+    ValueError
+        A parameter is out of its range.
+    OverflowError
+        A parameter or a count does not fit in 64 bits.
+
+    Notes
+    -----
+    Forward timesteps: n for n <= K; otherwise e + F(n - e, S - 1) with e = max(0, d - 1 + lag), or F(n, S) with a free
+    initial state, where F(x, c) = rho x - K C(c+rho, c+2) - d (C(c+rho, c+1) - rho) and rho is the least number with
+    K C(c+rho, c+1) + d (C(c+rho, c) - 1) >= x. That is the least of all schedules that keep whole states.
+
+    References
+    ----------
+    Griewank & Walther (2000), ACM TOMS 26(1), 19-45, doi:10.1145/347837.347846 (window 1, lookback 0).
+
+    Examples
+    --------
+    >>> schedule = Revolve(10, 3)
+    >>> schedule.forward_steps, schedule.saves, schedule.calls
+    (25, 6, 26)
+    >>> Revolve(10, 3, window=4, lookback=2).forward_steps
+    12
+    >>> [str(i) for i in Revolve(3, 1, window=2)][:4]
+    ['SAVE(t=0, tier=0, slot=0)', 'FORWARD(start=0, stop=3)', 'TURN()', 'REVERSE(start=1, stop=3)']
+    """
+
+    n_timesteps: int
+    n_snapshots: int
+    _: KW_ONLY
+    window: int = 1
+    lookback: int = 0
+    lag: int | None = None
+    initial_state: Literal["stored", "free"] = "stored"
+
+    def __post_init__(self) -> None:
+        for name in ("n_timesteps", "n_snapshots", "window", "lookback"):
+            object.__setattr__(self, name, _index(name, getattr(self, name)))
+        lag = (0 if self.lookback >= 1 else 1) if self.lag is None else _index("lag", self.lag)
+        object.__setattr__(self, "lag", lag)
+        if self.initial_state not in ("stored", "free"):
+            raise ValueError(f'initial_state must be "stored" or "free", got {self.initial_state!r}')
+        _ = self.counts  # checks the ranges
+
+    @property
+    def _parameters(self) -> tuple[int, int, int, int, int, bool]:
+        assert self.lag is not None
+        free = self.initial_state == "free"
+        return self.n_timesteps, self.n_snapshots, self.window, self.lookback, self.lag, free
+
+    @cached_property
+    def counts(self) -> Counts:
+        """All counts at once; closed forms."""
+        return windowed_counts(*self._parameters)
+
+    def instructions(self) -> WindowedInstructions:
+        """Return a new iterator over the instructions."""
+        return WindowedInstructions(*self._parameters)
+
+
+@dataclass(frozen=True)
+class StoreAll(Schedule):
+    """Keep everything in the workspace: one forward sweep, one reverse call, no snapshots.
+
+    Parameters
+    ----------
+    n_timesteps : int
+        Timesteps n of the forward run, 0 <= n <= 2**62; the workspace must retain the step data of all of them.
+
+    Raises
+    ------
+    TypeError
+        ``n_timesteps`` is no integer.
+    ValueError, OverflowError
+        ``n_timesteps`` is out of its range.
+
+    Examples
+    --------
+    >>> [i.kind.name for i in StoreAll(100)]
+    ['FORWARD', 'TURN', 'REVERSE', 'END']
+    """
+
+    n_timesteps: int
+
+    def __post_init__(self) -> None:
+        n_timesteps = _index("n_timesteps", self.n_timesteps)
+        object.__setattr__(self, "n_timesteps", n_timesteps)
+        _ = self.counts  # checks the range
+
+    @property
+    def window(self) -> int:
+        """Timesteps whose step data the workspace must retain: all of them."""
+        return max(1, self.n_timesteps)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """All counts at once; closed forms."""
+        return windowed_counts(self.n_timesteps, 1, self.window)
+
+    def instructions(self) -> WindowedInstructions:
+        """Return a new iterator over the instructions."""
+        return WindowedInstructions(self.n_timesteps, 1, self.window)
