@@ -1,0 +1,58 @@
+"""Checkpointing for adjoint computations: the gradient of a long time loop inside a memory budget.
+
+A forward run of n timesteps is reversed with only a few of its states in memory; the others are computed
+again. The parts, from the user's side:
+
+`Checkpoint`, `Operator`
+    what a state is, and what runs forward and in reverse: to be subclassed
+`Revolver`
+    the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
+`plan`, `Plan`, `Costs`
+    from a memory budget to the fastest schedule
+`Revolve`, `StoreAll`
+    schedules, as sequences of `Instruction`
+`MemoryStorage`
+    where snapshots are kept
+`pyrevolve.devito`
+    the layer for Devito users; it is imported by its name only
+"""
+
+from .budget import available_memory
+from .checkpoint import Checkpoint, Operator
+from .costs import Costs
+from .crevolve import Action, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
+from .errors import BudgetError, ScheduleError, StorageError
+from .planning import Plan, plan
+from .profiling import Profiler
+from .revolver import Revolver
+from .schedules import Revolve, StoreAll
+from .storage import MemoryStorage, Storage
+
+__version__ = "3.0.0"
+
+__all__ = [
+    "Checkpoint",
+    "Operator",
+    "Revolver",
+    "Profiler",
+    "plan",
+    "Plan",
+    "Costs",
+    "available_memory",
+    "Revolve",
+    "StoreAll",
+    "Instruction",
+    "Kind",
+    "MemoryStorage",
+    "Storage",
+    "CRevolve",
+    "Action",
+    "adjust",
+    "expense",
+    "maxrange",
+    "numforw",
+    "ScheduleError",
+    "StorageError",
+    "BudgetError",
+    "__version__",
+]

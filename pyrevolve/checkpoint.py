@@ -1,0 +1,125 @@
+"""The user's side of a checkpointed adjoint: what a state is, and what runs forward and in reverse."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+__all__ = ["Checkpoint", "Operator"]
+
+
+class Operator(abc.ABC):
+    """Something that runs a range of timesteps on the workspace."""
+
+    @abc.abstractmethod
+    def apply(self, t_start: int, t_end: int) -> object:
+        """Run the timesteps of the half-open range ``[t_start, t_end)``.
+
+        Parameters
+        ----------
+        t_start, t_end : int
+            0 <= t_start < t_end <= n_timesteps; always given as keywords.
+
+        Notes
+        -----
+        The forward operator takes the workspace from x_t_start to x_t_end. The reverse operator runs the
+        adjoints of the timesteps t_end - 1, t_end - 2, ..., t_start in this order, in one call; a range is
+        never longer than the window. What is returned is ignored; an exception passes through the driver
+        unchanged.
+        """
+
+
+class Checkpoint(abc.ABC):
+    """What a state of the forward run is, and where it lives.
+
+    A subclass tells where the arrays of a state are; the driver copies them straight to a slot and back, with
+    no copy in between. It may also tell what the workspace retains of the forward run, as attributes of the
+    class or of the object that are read once, when a Revolver is made.
+
+    Attributes
+    ----------
+    window : int, default 1
+        Timesteps whose step data the workspace retains at once, >= 1. One call of the reverse operator covers
+        at most this many.
+    lookback : int, default 0
+        Timesteps whose step data a loaded state carries by itself, 0 <= lookback <= window.
+    lag : {0, 1} or None, default None
+        1: the step data of timestep t exists only after it was run. 0: x_t carries it (needs lookback >= 1).
+        None: 1 where lookback is 0, otherwise 0.
+    window_bytes : int, default 0
+        Bytes of the workspace itself, which a budget given as ``memory=`` is to cover beside the snapshots.
+
+    Notes
+    -----
+    At x_p, reached by running forward from x_a (where the workspace was last loaded or started), the
+    workspace must retain the step data of every timestep tau with
+
+        max(a - lookback - lag, p - window - lag) < tau <= p - lag.
+
+    Declare no more than that: a window that is too large gives wrong gradients.
+    """
+
+    window: int = 1
+    lookback: int = 0
+    lag: int | None = None
+    window_bytes: int = 0
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """The dtype of the state; any of them where there are several: the arrays themselves decide."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """The number of elements in all arrays of one state."""
+
+    @abc.abstractmethod
+    def get_data(self, t: int) -> Sequence[npt.NDArray[Any]]:
+        """Return the live arrays that hold the state x_t, which is about to be saved.
+
+        Parameters
+        ----------
+        t : int
+            0 <= t < n_timesteps. Called with 0 beforehand, to learn number, shapes and dtypes of the arrays.
+
+        Returns
+        -------
+        sequence of numpy.ndarray
+            Views of the workspace; any number, none included, of any shapes and dtypes, but the same for
+            every t.
+        """
+
+    @abc.abstractmethod
+    def get_data_location(self, t: int) -> Sequence[npt.NDArray[Any]]:
+        """Return the live arrays into which the state x_t is to be loaded.
+
+        Parameters
+        ----------
+        t : int
+            0 <= t < n_timesteps.
+
+        Returns
+        -------
+        sequence of numpy.ndarray
+            Writable views of the workspace; number, shapes and dtypes as of `get_data`.
+        """
+
+    def set_initial(self) -> None:
+        """Put x_0 into the workspace without loading it, for instance by filling it with zeros.
+
+        Needed for ``initial_state="free"``; called at the start of every forward sweep and whenever x_0 is
+        needed again.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; a subclass whose initial state is free overrides this.
+        """
+        raise NotImplementedError(
+            f'{type(self).__name__} does not define set_initial(); initial_state="free" needs it to put x_0 '
+            'into the workspace. Define it, or use initial_state="stored"'
+        )

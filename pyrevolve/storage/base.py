@@ -1,0 +1,119 @@
+"""The interface between the driver and a place where snapshots are kept."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Storage"]
+
+
+class Storage(abc.ABC):
+    """A tier: numbered slots, each of which is empty or holds the arrays of one state.
+
+    The driver calls nothing but what is declared here. An implementation promises that a slot is full only
+    once all of its bytes are there, that nothing is dropped, and that whatever goes wrong with a slot is a
+    `StorageError` that names tier, slot and timestep.
+    """
+
+    @property
+    @abc.abstractmethod
+    def n_slots(self) -> int:
+        """How many slots there are."""
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """How many bytes all slots take together."""
+
+    @property
+    @abc.abstractmethod
+    def state_nbytes(self) -> int:
+        """How many bytes one state has; 0 as long as no state is known."""
+
+    @abc.abstractmethod
+    def save(self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int) -> None:
+        """Copy the arrays of x_t into an empty slot.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots.
+        arrays : sequence of numpy.ndarray
+            The live arrays; they are read only.
+        t : int
+            The timestep, which `load` is to name again.
+
+        Raises
+        ------
+        StorageError
+            The slot is full or does not exist, the storage is closed, or the arrays are not those it was made
+            for.
+        """
+
+    @abc.abstractmethod
+    def load(self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int) -> None:
+        """Copy a slot that holds x_t back into arrays; the slot stays full.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots.
+        arrays : sequence of numpy.ndarray
+            The live, writable arrays.
+        t : int
+            The timestep with which the slot was saved.
+
+        Raises
+        ------
+        StorageError
+            The slot is empty, holds another timestep or does not exist, the storage is closed, or the arrays
+            are not those it was made for.
+        """
+
+    @abc.abstractmethod
+    def free(self, slot: int) -> None:
+        """Make a full slot empty.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots.
+
+        Raises
+        ------
+        StorageError
+            The slot is empty or does not exist, or the storage is closed.
+        """
+
+    @abc.abstractmethod
+    def clear(self) -> None:
+        """Make every slot empty and keep the memory, for the next shot."""
+
+    def prefetch(self, slot: int) -> None:  # noqa: B027 (nothing to do is the right thing for most tiers)
+        """Take notice that a full slot will be loaded soon.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give the memory back; may be called again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
