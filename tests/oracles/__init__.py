@@ -1,0 +1,1 @@
+"""Independent oracles: what the library is compared with. Nothing in here imports ``pyrevolve``."""

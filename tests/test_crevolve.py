@@ -1,0 +1,234 @@
+"""The classic state machine: published streams, counts, errors; test_original_revolve.py has the original."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import classic, closed_form
+from simulator import simulate_classic
+
+from pyrevolve.crevolve import Action, CRevolve
+
+
+def stream(machine):
+    while True:
+        action = machine.revolve()
+        yield action.name, machine.capo, machine.fine, machine.check
+        if action in (Action.terminate, Action.error):
+            return
+
+
+def in_words(n, snapshots):
+    """Write a stream as schedules are printed: T slot@state, A from-to, F/Y timestep, R slot@state, E."""
+    machine = CRevolve(snapshots, n)
+    words = []
+    while True:
+        action = machine.revolve()
+        if action == Action.takeshot:
+            words.append(f"T{machine.check}@{machine.capo}")
+        elif action == Action.advance:
+            words.append(f"A{machine.oldcapo}-{machine.capo}")
+        elif action == Action.restore:
+            words.append(f"R{machine.check}@{machine.capo}")
+        elif action in (Action.firstrun, Action.youturn):
+            words.append(f"{'F' if action == Action.firstrun else 'Y'}{machine.capo}")
+        else:
+            assert action == Action.terminate
+            return " ".join([*words, "E"])
+
+
+@pytest.mark.parametrize(
+    ("n", "snapshots", "expected"),
+    [
+        (1, 1, "F0 E"),
+        (1, 5, "F0 E"),
+        (2, 1, "T0@0 A0-1 F1 R0@0 Y0 E"),
+        (5, 2, "T0@0 A0-2 T1@2 A2-4 F4 R1@2 A2-3 Y3 R1@2 Y2 R0@0 A0-1 Y1 R0@0 Y0 E"),
+        (4, 4, "T0@0 A0-1 T1@1 A1-2 T2@2 A2-3 F3 R2@2 Y2 R1@1 Y1 R0@0 Y0 E"),
+        (
+            10,
+            3,
+            "T0@0 A0-4 T1@4 A4-7 T2@7 A7-9 F9 R2@7 A7-8 Y8 R2@7 Y7 R1@4 A4-5 T2@5 A5-6 Y6 R2@5 Y5 R1@4 Y4 "
+            "R0@0 A0-1 T1@1 A1-2 T2@2 A2-3 Y3 R2@2 Y2 R1@1 Y1 R0@0 Y0 E",
+        ),
+    ],
+)
+def test_published_streams(n, snapshots, expected):
+    assert in_words(n, snapshots) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "snapshots", "advances", "takeshots", "actions"),
+    [
+        (1, 3, 0, 0, 2),
+        (2, 1, 1, 1, 6),
+        (10, 1, 45, 1, 30),
+        (10, 3, 15, 6, 35),
+        (10, 9, 9, 9, 38),
+        (14, 3, 27, 6, 47),
+        (35, 4, 84, 20, 124),
+        (100, 5, 316, 44, 343),
+        (100, 10, 222, 55, 354),
+        (1000, 10, 3636, 714, 3713),
+        (3000, 10, 13635, 1999, 10998),
+        (3000, 20, 9976, 1540, 10539),
+    ],
+)
+def test_published_counts(n, snapshots, advances, takeshots, actions):
+    report = simulate_classic(stream(CRevolve(snapshots, n)), n=n, snapshots=snapshots)
+    assert (report.advances, report.takeshots, report.actions) == (advances, takeshots, actions)
+    assert report.finished
+
+
+@given(n=st.integers(1, 3000), snapshots=st.integers(1, 60))
+def test_every_stream_is_valid_with_the_fewest_advances_and_among_those_the_fewest_takeshots(n, snapshots):
+    report = simulate_classic(stream(CRevolve(snapshots, n)), n=n, snapshots=snapshots)
+    assert report.finished
+    assert report.advances == closed_form.binomial_advances(n, snapshots)
+    assert report.takeshots == closed_form.binomial_takeshots(n, snapshots)
+    assert report.restores == n - 1
+    assert report.actions == report.takeshots + 3 * n - 1 if n > 1 else 2
+
+
+@pytest.mark.parametrize("snapshots", range(1, 41))
+def test_streams_are_those_of_the_machine_in_python(snapshots):
+    for n in range(1, 201):
+        machine = CRevolve(snapshots, n)
+        for action, capo, fine, check in classic.actions(n, snapshots, classic.libadolc_split):
+            assert machine.revolve() == action
+            assert (machine.capo, machine.fine, machine.check) == (capo, fine, check)
+
+
+def test_both_known_choices_of_splits_are_optimal():
+    for snapshots in range(2, 41):
+        for n in range(2, 201):
+            low, high = classic.optimal_splits(n, snapshots)
+            assert low <= classic.golden_split(n, snapshots) <= high
+            assert low <= classic.libadolc_split(n, snapshots) <= high
+
+
+def test_more_snapshots_than_states_are_never_used():
+    for n in range(2, 20):
+        assert in_words(n, n + 5) == in_words(n, n - 1)
+
+
+def test_a_chain_of_no_timesteps_terminates_at_once():
+    machine = CRevolve(3, 0)
+    assert machine.revolve() == Action.terminate
+
+
+def test_terminate_stays():
+    machine = CRevolve(2, 5)
+    list(stream(machine))
+    state = machine.capo, machine.fine, machine.check
+    for _ in range(3):
+        assert machine.revolve() == Action.terminate
+        assert (machine.capo, machine.fine, machine.check) == state
+
+
+def test_advances_and_oldcapo_follow_the_stream():
+    machine = CRevolve(4, 50)
+    assert (machine.advances, machine.capo, machine.fine, machine.check) == (0, 0, 50, -1)
+    steps = 0
+    while True:
+        before = machine.capo
+        action = machine.revolve()
+        assert machine.oldcapo == before
+        if action == Action.advance:
+            steps += machine.capo - before
+        else:
+            assert action == Action.restore or machine.capo == before
+        assert machine.advances == steps
+        if action == Action.terminate:
+            break
+    assert steps == closed_form.binomial_advances(50, 4)
+    assert machine.info == 0
+
+
+def test_a_chain_of_a_trillion_timesteps_starts_as_its_counts_say():
+    n, snapshots = 10**12, 50
+    report = simulate_classic(islice(stream(CRevolve(snapshots, n)), 5000), n=n, snapshots=snapshots)
+    assert report.actions == 5000
+    assert not report.finished
+    # Every split is an optimal one: t(n, s) = m + t(m, s) + t(n - m, s - 1).
+    machine = CRevolve(snapshots, n)
+    for _ in range(5000):
+        if machine.revolve() == Action.advance:
+            length, free = machine.fine - machine.oldcapo, snapshots - machine.check
+            m = machine.capo - machine.oldcapo
+            right = closed_form.binomial_advances(length - m, free - 1) if free > 1 else 0
+            assert closed_form.binomial_advances(length, free) == (
+                m + closed_form.binomial_advances(m, free) + right
+            )
+
+
+def test_a_quintillion_timesteps_start():
+    n, snapshots = 10**18, 1000
+    report = simulate_classic(islice(stream(CRevolve(snapshots, n)), 1000), n=n, snapshots=snapshots)
+    assert report.actions == 1000
+
+
+def test_nothing_is_printed(capfd):
+    list(stream(CRevolve(3, 20)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_instances_in_several_threads_do_not_disturb_each_other():
+    sizes = [(400 + 37 * i, 3 + i) for i in range(8)]
+    expected = [in_words(*size) for size in sizes]
+    got: dict[int, str] = {}
+
+    def work(index):
+        for _ in range(5):
+            got[index] = in_words(*sizes[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(sizes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [got[index] for index in range(len(sizes))] == expected
+
+
+@pytest.mark.parametrize("value", [2.0, 2.5, "2", None, [2]])
+def test_snapshots_that_are_no_integer_are_a_type_error(value):
+    with pytest.raises(TypeError):
+        CRevolve(value, 10)
+
+
+@pytest.mark.parametrize("value", [10.0, 10.5, "10", [10]])
+def test_timesteps_that_are_no_integer_are_a_type_error(value):
+    with pytest.raises(TypeError):
+        CRevolve(2, value)
+
+
+def test_integers_of_numpy_are_integers():
+    assert list(stream(CRevolve(np.int32(2), np.uint64(5)))) == list(stream(CRevolve(2, 5)))
+
+
+@pytest.mark.parametrize(("snapshots", "timesteps"), [(0, 5), (-1, 5), (2, -1), (-(2**63), 5), (3, -(2**63))])
+def test_values_out_of_range_are_value_errors(snapshots, timesteps):
+    with pytest.raises(ValueError):
+        CRevolve(snapshots, timesteps)
+
+
+@pytest.mark.parametrize(("snapshots", "timesteps"), [(2**63, 5), (2, 2**63), (2, 10**30)])
+def test_values_beyond_64_bits_are_overflow_errors(snapshots, timesteps):
+    with pytest.raises(OverflowError):
+        CRevolve(snapshots, timesteps)
+
+
+def test_online_and_multistage_modes_say_that_they_are_not_there_yet():
+    with pytest.raises(NotImplementedError):
+        CRevolve(3)
+    with pytest.raises(NotImplementedError):
+        CRevolve(3, None)
+    with pytest.raises(NotImplementedError):
+        CRevolve(3, 10, 2)
+    with pytest.raises(NotImplementedError):
+        CRevolve(3, 10).turn(10)
