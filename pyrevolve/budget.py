@@ -96,10 +96,10 @@ def parse_bytes(value: Bytes, name: str = "memory") -> int:
     given: object = value
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise TypeError(
-            f'{name} must be a number of bytes or a string such as "8 GiB", got {type(given).__name__}'
+            f'{name} must be a number of bytes or a string such as "8 GiB", got {type(value).__name__}'
         )
     try:
-        size = int(math.floor(given))
+        size = math.floor(value)
     except (OverflowError, ValueError):
         raise ValueError(f"{name} must be a finite number of bytes, got {value!r}") from None
     if size < 0:

@@ -169,8 +169,8 @@ def plan(
 
     Notes
     -----
-    Minimises, over window K and snapshots S with their exact counts (schedules from sections 1 and 6e of the
-    design),
+    Minimises over the window K, with the exact counts of the schedule that has as many snapshots as the
+    budget then leaves and as are of use,
 
         T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads.
 
@@ -219,11 +219,11 @@ def plan(
     smallest_plans = [
         (
             fixed + smallest * piece + snapshot * state,
-            f"a window of {smallest} timesteps" + " and one snapshot" * snapshot,
+            f"window {smallest}" + " and one snapshot" * snapshot,
         )
     ]
     if everything <= largest:
-        smallest_plans.append((fixed + everything * piece, f"a window of {everything} timesteps"))
+        smallest_plans.append((fixed + everything * piece, f"window {everything}"))
     required, what = min(smallest_plans)
     if budget < required:
         raise BudgetError(

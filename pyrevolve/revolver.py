@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import enum
 import logging
+import operator
 from collections.abc import Iterator
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from .budget import Bytes, default_budget
+from .budget import MEMORY_VARIABLE, Bytes, default_budget
 from .checkpoint import Checkpoint, Operator
 from .costs import RELATIVE_COSTS, Costs
 from .crevolve import Kind
-from .errors import ScheduleError
+from .errors import BudgetError, ScheduleError
 from .planning import Plan, plan, resolve_lag
 from .profiling import Profiler
 from .schedules import Revolve, Schedule
@@ -61,8 +62,8 @@ class Revolver:
     n_timesteps : int
         Timesteps n, >= 0. May be left out where `schedule` tells it.
     memory : int, float or str, optional
-        Budget for the snapshots and ``checkpoint.window_bytes`` together: bytes, or a string such as ``"2
-        GiB"``.
+        Budget for the snapshots and ``checkpoint.window_bytes`` together: bytes, or a string such as
+        ``"2 GiB"``.
     schedule : Revolve or StoreAll, optional
         The schedule to carry out, such as the one of a `Plan`.
     costs : Costs, optional
@@ -110,10 +111,28 @@ class Revolver:
 
     Examples
     --------
-    >>> revolver = Revolver(checkpoint, forward, reverse, 20, 3000)   # doctest: +SKIP
-    >>> revolver.apply_forward()                                      # doctest: +SKIP
-    >>> residual = simulated - observed                               # doctest: +SKIP
-    >>> revolver.apply_reverse()                                      # doctest: +SKIP
+    The derivative of sin(sin(... x)), a hundred deep, with at most three of the hundred states in memory:
+
+    >>> import numpy as np
+    >>> x, step_data, adjoint = np.array([0.5]), np.array([np.nan]), np.array([1.0])
+    >>> class State(Checkpoint):
+    ...     dtype, size = x.dtype, x.size
+    ...     def get_data(self, t):
+    ...         return [x]
+    ...     get_data_location = get_data
+    >>> class Forward(Operator):
+    ...     def apply(self, t_start, t_end):
+    ...         for _ in range(t_start, t_end):
+    ...             step_data[:] = x
+    ...             x[:] = np.sin(x)
+    >>> class Reverse(Operator):
+    ...     def apply(self, t_start, t_end):
+    ...         adjoint[:] *= np.cos(step_data)
+    >>> revolver = Revolver(State(), Forward(), Reverse(), 3, 100)
+    >>> revolver.apply_forward()
+    >>> revolver.apply_reverse()
+    >>> print(adjoint.round(6))
+    [0.032833]
     """
 
     def __init__(
@@ -145,7 +164,7 @@ class Revolver:
         else:
             self._accept(schedule, n_checkpoints, n_timesteps, memory, costs, initial_state)
         self._schedule = schedule
-        self._free_initial = getattr(schedule, "initial_state", "stored") == "free"
+        self._free_initial = schedule.free_initial_state
         if self._free_initial and _lacks_set_initial(checkpoint):
             raise ValueError(
                 f'initial_state="free" needs {type(checkpoint).__name__}.set_initial() to put x_0 into '
@@ -225,19 +244,20 @@ class Revolver:
         """
         if self._state is not _State.READY:
             raise ScheduleError(f"apply_forward() cannot be called: {self._state.value}")
-        self._state = _State.FORWARD
-        start = perf_counter_ns()
+        # All of it is in the try block: an interrupt at any point must leave a state that reset() can end.
         try:
+            self._state = _State.FORWARD
+            start = perf_counter_ns()
             self._instructions = iter(self._schedule)
             if self._free_initial:
                 # x_0 may not be what is in the workspace: an earlier shot left its last state there.
                 self._checkpoint.set_initial()
             self._run(Kind.TURN)
+            self._profiler.forward_nanoseconds += perf_counter_ns() - start
+            self._state = _State.TURNED
         except BaseException:
             self._state = _State.FAILED
             raise
-        self._profiler.forward_nanoseconds += perf_counter_ns() - start
-        self._state = _State.TURNED
 
     def apply_reverse(self) -> None:
         """Run the reverse sweep, with the forward steps that it needs in between.
@@ -251,15 +271,15 @@ class Revolver:
         """
         if self._state is not _State.TURNED:
             raise ScheduleError(f"apply_reverse() cannot be called: {self._state.value}")
-        self._state = _State.REVERSE
-        start = perf_counter_ns()
         try:
+            self._state = _State.REVERSE
+            start = perf_counter_ns()
             self._run(Kind.END)
+            self._profiler.reverse_nanoseconds += perf_counter_ns() - start
+            self._state = _State.DONE
         except BaseException:
             self._state = _State.FAILED
             raise
-        self._profiler.reverse_nanoseconds += perf_counter_ns() - start
-        self._state = _State.DONE
 
     def reset(self) -> None:
         """Make ready for the next shot: empty slots, a new profile, the same memory.
@@ -391,23 +411,31 @@ class Revolver:
                 lag=lag,
                 initial_state=initial_state,
             )
-        fixed_bytes = checkpoint.window_bytes
-        if memory is None:
-            # The workspace exists already: what is free now is beside it.
-            memory, fixed_bytes = default_budget(), 0
-        self._plan = plan(
-            n_timesteps,
-            state_bytes=slot_nbytes(checkpoint.get_data(0)),
-            window_slice_bytes=0,
-            memory=memory,
-            fixed_bytes=fixed_bytes,
-            lookback=lookback,
-            lag=lag,
-            initial_state=initial_state,
-            min_window=window,
-            max_window=window,
-            costs=RELATIVE_COSTS if costs is None else costs,
-        )
+        default = memory is None
+        try:
+            self._plan = plan(
+                n_timesteps,
+                state_bytes=slot_nbytes(checkpoint.get_data(0)),
+                window_slice_bytes=0,
+                memory=default_budget() if memory is None else memory,
+                # What is free now is free beside the workspace, which exists already.
+                fixed_bytes=0 if default else checkpoint.window_bytes,
+                lookback=lookback,
+                lag=lag,
+                initial_state=initial_state,
+                min_window=window,
+                max_window=window,
+                costs=RELATIVE_COSTS if costs is None else costs,
+            )
+        except BudgetError as error:
+            if not default:
+                raise
+            raise BudgetError(
+                f"the default budget, half of the free memory where {MEMORY_VARIABLE} names no other, is too "
+                f"small: {error.message}",
+                error.required,
+                error.given,
+            ) from None
         return self._plan.schedule
 
     def _accept(
@@ -428,12 +456,12 @@ class Revolver:
         ):
             if value is not None:
                 raise ValueError(f"{name} and schedule= exclude each other; the schedule tells it")
-        if n_timesteps is not None and n_timesteps != schedule.n_timesteps:
+        if n_timesteps is not None and operator.index(n_timesteps) != schedule.n_timesteps:
             raise ValueError(f"n_timesteps is {n_timesteps}, but the schedule has {schedule.n_timesteps}")
         checkpoint = self._checkpoint
         window, lookback = checkpoint.window, checkpoint.lookback
         lag = resolve_lag(lookback, checkpoint.lag)
-        needed_window, needed_lookback, needed_lag = _needs(schedule)
+        needed_window, needed_lookback, needed_lag = schedule.needs
         # With lag 0 the workspace retains step data one timestep further on than with lag 1, so a schedule of
         # lag 1 has one timestep less of the window and of the lookback at its disposal.
         extra = needed_lag - lag
@@ -445,12 +473,6 @@ class Revolver:
                 f"Set window, lookback and lag of {type(checkpoint).__name__} to what its workspace retains, "
                 "or use a schedule that needs no more"
             )
-
-
-def _needs(schedule: Schedule) -> tuple[int, int, int]:
-    """Return the window, lookback and lag that a schedule counts on."""
-    lookback: int = getattr(schedule, "lookback", 0)
-    return getattr(schedule, "window", 1), lookback, resolve_lag(lookback, getattr(schedule, "lag", None))
 
 
 def _lacks_set_initial(checkpoint: Checkpoint) -> bool:

@@ -37,6 +37,16 @@ class Schedule(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def needs(self) -> tuple[int, int, int]:
+        """Window, lookback and lag that the workspace must offer."""
+
+    @property
+    @abc.abstractmethod
+    def free_initial_state(self) -> bool:
+        """Whether x_0 is re-created where it is needed, instead of stored."""
+
+    @property
+    @abc.abstractmethod
     def counts(self) -> Counts:
         """All counts at once; what the properties below take their values from."""
 

@@ -91,10 +91,19 @@ class Revolve(Schedule):
         _ = self.counts  # checks the ranges
 
     @property
-    def _parameters(self) -> tuple[int, int, int, int, int, bool]:
+    def needs(self) -> tuple[int, int, int]:
+        """Window, lookback and lag that the workspace must offer."""
         assert self.lag is not None
-        free = self.initial_state == "free"
-        return self.n_timesteps, self.n_snapshots, self.window, self.lookback, self.lag, free
+        return self.window, self.lookback, self.lag
+
+    @property
+    def free_initial_state(self) -> bool:
+        """Whether x_0 is re-created where it is needed, instead of stored."""
+        return self.initial_state == "free"
+
+    @property
+    def _parameters(self) -> tuple[int, int, int, int, int, bool]:
+        return self.n_timesteps, self.n_snapshots, *self.needs, self.free_initial_state
 
     @cached_property
     def counts(self) -> Counts:
@@ -139,6 +148,16 @@ class StoreAll(Schedule):
     def window(self) -> int:
         """Timesteps whose step data the workspace must retain: all of them."""
         return max(1, self.n_timesteps)
+
+    @property
+    def needs(self) -> tuple[int, int, int]:
+        """Window, lookback and lag that the workspace must offer."""
+        return self.window, 0, 1
+
+    @property
+    def free_initial_state(self) -> bool:
+        """False: x_0 is not needed again."""
+        return False
 
     @cached_property
     def counts(self) -> Counts:
