@@ -16,9 +16,8 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cython.operator cimport dereference
-from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
-from libcpp.memory cimport make_unique, unique_ptr
+from libcpp.memory cimport make_unique
 from libcpp.vector cimport vector
 
 
@@ -66,7 +65,7 @@ cdef int64_t _integer(object value, str name) except? -1:
     return number
 
 
-# ------------------------------------------------------------------------------------------------------------ counts
+# --- counts --------------------------------------------------------------------------------------------
 
 def beta(snapshots, repetitions):
     """Binomial coefficient beta(s, r) = C(s + r, s); 0 where an argument is negative."""
@@ -89,7 +88,7 @@ def repetition_number(timesteps, snapshots):
 
 
 def numforw(timesteps, snapshots):
-    """Fewest advances that reverse `timesteps` timesteps with `snapshots` slots, recorded runs not counted."""
+    """Fewest advances that reverse a run with so many slots, recorded runs not counted."""
     return cpp_numforw(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
 
 
@@ -121,12 +120,12 @@ cdef CppProblem _problem(timesteps, snapshots, window, lookback, lag, bint free_
 
 
 cdef object _counts(const CppCounts& counts):
-    return Counts(counts.forward_steps, counts.saves, counts.loads, counts.forward_calls, counts.reverse_calls,
-                  counts.peak_snapshots)
+    return Counts(counts.forward_steps, counts.saves, counts.loads, counts.forward_calls,
+                  counts.reverse_calls, counts.peak_snapshots)
 
 
 def windowed_capacity(slots, repetitions, window, lookback):
-    """Longest chain L(c, rho) from a stored start with c further slots, none run forward more than rho times."""
+    """Longest chain L(c, rho) with its start and c more states stored, none run more than rho times."""
     cdef CppProblem problem = _problem(0, 1, window, lookback, 1, False)
     cdef int64_t c = _integer(slots, "slots")
     cdef int64_t rho = _integer(repetitions, "repetitions")
@@ -140,16 +139,16 @@ def windowed_counts(timesteps, snapshots, window=1, lookback=0, lag=1, bint free
     return _counts(_problem(timesteps, snapshots, window, lookback, lag, free_initial).counts())
 
 
-def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes, state_bytes,
-                lookback, lag, bint free_initial, double forward_step, double reverse_step, double forward_call,
-                double reverse_call, double save, double load):
+def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes,
+                state_bytes, lookback, lag, bint free_initial, double forward_step, double reverse_step,
+                double forward_call, double reverse_call, double save, double load):
     """Window and snapshots with the least makespan inside a budget; window 0 where the budget holds none."""
     cdef CppWindowBudget budget
     cdef CppStepCosts costs
     cdef CppWindowChoice choice
     cdef int64_t n = _integer(timesteps, "n_timesteps")
     cdef int64_t d = _integer(lookback, "lookback")
-    cdef int64_t l = _integer(lag, "lag")
+    cdef int64_t delay = _integer(lag, "lag")
     budget.budget = _integer(budget_bytes, "budget_bytes")
     budget.fixed = _integer(fixed_bytes, "fixed_bytes")
     budget.window_slice = _integer(window_slice_bytes, "window_slice_bytes")
@@ -160,7 +159,7 @@ def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes,
                         ("window_slice_bytes", budget.window_slice), ("state_bytes", budget.state)):
         if value < 0:
             raise ValueError(f"{name} must be >= 0, got {value}")
-    _problem(n, 1, max(1, d), d, l, free_initial)
+    _problem(n, 1, max(1, d), d, delay, free_initial)
     costs.forward_step = forward_step
     costs.reverse_step = reverse_step
     costs.forward_call = forward_call
@@ -168,11 +167,11 @@ def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes,
     costs.save = save
     costs.load = load
     with nogil:
-        choice = choose_window(n, d, l, free_initial, budget, costs)
+        choice = choose_window(n, d, delay, free_initial, budget, costs)
     return WindowChoice(choice.window, choice.snapshots, choice.seconds, _counts(choice.counts))
 
 
-# --------------------------------------------------------------------------------------------------------- schedules
+# --- schedules -----------------------------------------------------------------------------------------
 
 @cython.final
 @cython.freelist(64)
@@ -225,8 +224,8 @@ cdef class Instruction:
         return None if self.value.kind != CppKind.load else self.value.keep != 0
 
     cdef tuple _key(self):
-        return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier, self.value.slot,
-                self.value.keep)
+        return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier,
+                self.value.slot, self.value.keep)
 
     def __eq__(self, other):
         if not isinstance(other, Instruction):
@@ -238,14 +237,15 @@ cdef class Instruction:
 
     def __repr__(self):
         names = ("start", "stop", "t", "tier", "slot", "keep")
-        given = ", ".join(f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None)
-        return f"{self.kind.name}({given})"
+        given = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None]
+        return f"{self.kind.name}({', '.join(given)})"
 
     def __reduce__(self):
         return _instruction, self._key()
 
 
-def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t tier, int64_t slot, int8_t keep):
+def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t tier, int64_t slot,
+                 int8_t keep):
     """Rebuild an instruction when it is unpickled."""
     cdef Instruction result = Instruction.__new__(Instruction)
     result.value.kind = <CppKind>kind
@@ -260,8 +260,8 @@ def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t ti
 
 #: Fields of one row of `WindowedInstructions.fill`, in the layout of the C++ struct: (name, format, offset).
 INSTRUCTION_FIELDS = (
-    ("kind", "i1", 0), ("keep", "?", 1), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16), ("start", "i8", 24),
-    ("stop", "i8", 32),
+    ("kind", "i1", 0), ("keep", "?", 1), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16),
+    ("start", "i8", 24), ("stop", "i8", 32),
 )
 INSTRUCTION_BYTES = sizeof(CppInstruction)
 
@@ -286,7 +286,7 @@ cdef class WindowedInstructions:
         return result
 
     def fill(self, uint8_t[::1] rows not None):
-        """Write the next instructions into `rows` (rows of INSTRUCTION_BYTES); returns how many there were."""
+        """Write the next instructions into `rows`, INSTRUCTION_BYTES each; return how many there were."""
         cdef Py_ssize_t capacity = rows.shape[0] // <Py_ssize_t>sizeof(CppInstruction)
         cdef Py_ssize_t count = 0
         cdef CppInstruction* target
@@ -386,7 +386,7 @@ cdef class CRevolve:
         return 0
 
 
-# ------------------------------------------------------------------------------------------------------------ memory
+# --- memory and copies ---------------------------------------------------------------------------------
 
 @cython.final
 cdef class Arena:
@@ -477,13 +477,13 @@ def packed_nbytes(arrays):
 
 @cython.final
 cdef class SnapshotCopier:
-    """Copies arrays of any dtype and strides to one contiguous slot and back, in parallel and without the GIL.
+    """Copies arrays of any dtype and strides to one contiguous slot and back, in parallel, without the GIL.
 
     Parameters
     ----------
     threads : int, optional
-        Threads per copy, >= 1. By default ``OMP_NUM_THREADS``, else the cores of this process, at most 8. GNU's OpenMP
-        runtime provides them where the process has loaded it; otherwise the copier has its own.
+        Threads per copy, >= 1. By default ``OMP_NUM_THREADS``, else the cores of this process, at most 8.
+        GNU's OpenMP runtime provides them where the process has loaded it; otherwise the copier has its own.
 
     Raises
     ------
@@ -513,7 +513,8 @@ cdef class SnapshotCopier:
         PyObject_GetBuffer(slot_buffer, &slot, PyBUF_SIMPLE | (PyBUF_WRITABLE if to_slot else 0))
         try:
             if start < 0 or start > slot.len or size > <size_t>(slot.len - start):
-                raise ValueError(f"the arrays need {size} bytes from offset {start}, the buffer has {slot.len}")
+                raise ValueError(
+                    f"the arrays need {size} bytes from offset {start}, the buffer has {slot.len}")
             with nogil:
                 if to_slot:
                     copier.save(<byte*>slot.buf + start, views.views)
@@ -537,7 +538,7 @@ cdef class SnapshotCopier:
         self._copy(slot_buffer, offset, arrays, True)
 
     def load(self, slot_buffer, offset, arrays):
-        """Copy from ``slot_buffer``, from byte ``offset`` on, back into the arrays; raises what `save` raises."""
+        """Copy from ``slot_buffer``, from byte ``offset`` on, back into the arrays; raises as `save` does."""
         self._copy(slot_buffer, offset, arrays, False)
 
     def prefault(self, buffer):

@@ -29,8 +29,8 @@ INSTRUCTION_DTYPE = np.dtype(
 class Schedule(abc.ABC):
     """When to run forward, save, load and reverse; iterating starts afresh each time.
 
-    Schedules are immutable and hold no list: counts are closed forms, and an iterator holds O(snapshots) state.
-    Several iterators of one schedule may run at once, in one thread or several.
+    Schedules are immutable and hold no list: counts are closed forms, and an iterator holds O(snapshots)
+    state. Several iterators of one schedule may run at once, in one thread or several.
     """
 
     n_timesteps: int
@@ -102,8 +102,8 @@ class Schedule(abc.ABC):
 
         Notes
         -----
-        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F forward
-        timesteps, C_f and C_b calls, W saves and R loads.
+        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F
+        forward timesteps, C_f and C_b calls, W saves and R loads.
         """
         return costs.total(
             forward_steps=self.forward_steps,

@@ -40,8 +40,8 @@ class Revolve(Schedule):
         1: the data of timestep t exists only after it was run; 0: x_t carries that of timestep t, which needs
         lookback >= 1. None: 1 with lookback 0, else 0.
     initial_state : {"stored", "free"}
-        "free": x_0 takes no slot, because it can be re-created at no cost (a zero wavefield). A LOAD with tier and
-        slot -1 asks for it.
+        "free": x_0 takes no slot, because it can be re-created at no cost (a zero wavefield). A LOAD with
+        tier and slot -1 asks for it.
 
     Raises
     ------
@@ -54,9 +54,10 @@ class Revolve(Schedule):
 
     Notes
     -----
-    Forward timesteps: n for n <= K; otherwise e + F(n - e, S - 1) with e = max(0, d - 1 + lag), or F(n, S) with a free
-    initial state, where F(x, c) = rho x - K C(c+rho, c+2) - d (C(c+rho, c+1) - rho) and rho is the least number with
-    K C(c+rho, c+1) + d (C(c+rho, c) - 1) >= x. That is the least of all schedules that keep whole states.
+    Forward timesteps: n for n <= K; otherwise e + F(n - e, S - 1) with e = max(0, d - 1 + lag), or F(n, S)
+    with a free initial state, where F(x, c) = rho x - K C(c+rho, c+2) - d (C(c+rho, c+1) - rho) and rho is
+    the least number with K C(c+rho, c+1) + d (C(c+rho, c) - 1) >= x. That is the least of all schedules that
+    keep whole states; copies, then calls, are the fewest among those with as many forward timesteps.
 
     References
     ----------
@@ -122,7 +123,7 @@ class StoreAll(Schedule):
     Parameters
     ----------
     n_timesteps : int
-        Timesteps n of the forward run, 0 <= n <= 2**62; the workspace must retain the step data of all of them.
+        Timesteps n of the forward run, 0 <= n <= 2**62; the workspace must retain the step data of all.
 
     Raises
     ------

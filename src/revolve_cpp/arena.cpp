@@ -41,7 +41,7 @@ Arena::Arena(std::size_t bytes) : size_(bytes) {
     }
 #else
     mapped_ = bytes;
-    mapping_ = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{4096}));
+    mapping_ = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{4096}));
     std::memset(mapping_, 0, bytes);
     data_ = mapping_;
 #endif
@@ -52,7 +52,7 @@ Arena::~Arena() {
 #if REVOLVE_HAS_MMAP
     munmap(mapping_, mapped_);
 #else
-    ::operator delete(mapping_, std::align_val_t{4096});
+    ::operator delete (mapping_, std::align_val_t{4096});
 #endif
 }
 

@@ -91,7 +91,8 @@ std::int64_t repetition_number(std::int64_t timesteps, std::int64_t snapshots) {
 
 std::int64_t numforw(std::int64_t timesteps, std::int64_t snapshots) {
     require_chain(timesteps, snapshots);
-    return checked_narrow(kClassic.chain(timesteps, free_slots(timesteps, snapshots), 0).forward_steps - timesteps);
+    return checked_narrow(kClassic.chain(timesteps, free_slots(timesteps, snapshots), 0).forward_steps -
+                          timesteps);
 }
 
 double expense(std::int64_t timesteps, std::int64_t snapshots) {

@@ -25,7 +25,8 @@ struct GnuOpenMp {
     int (*in_parallel)() = nullptr;
 
     bool usable() const noexcept {
-        return parallel != nullptr && thread_num != nullptr && num_threads != nullptr && in_parallel != nullptr;
+        return parallel != nullptr && thread_num != nullptr && num_threads != nullptr &&
+               in_parallel != nullptr;
     }
 };
 
@@ -88,7 +89,8 @@ public:
     explicit OwnThreads(int threads) : process_(process_id()) {
         workers_.reserve(static_cast<std::size_t>(threads) - 1);
         try {
-            for (int index = 1; index < threads; ++index) workers_.emplace_back([this, index] { work(index); });
+            for (int index = 1; index < threads; ++index)
+                workers_.emplace_back([this, index] { work(index); });
         } catch (...) {
             stop();
             throw;

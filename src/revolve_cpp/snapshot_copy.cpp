@@ -32,31 +32,45 @@ constexpr std::size_t kParallelFrom = std::size_t{256} << 10;
 /// From this many bytes on stores bypass the caches.
 constexpr std::size_t kStreamFrom = std::size_t{256} << 10;
 
+#if REVOLVE_HAS_STREAMING_STORES
+
+/// One cache line past the caches; `to` is a multiple of 64.
+inline void stream_line(std::byte* to, const std::byte* from) noexcept {
+    const auto* source = reinterpret_cast<const __m128i*>(from);
+    auto* target = reinterpret_cast<__m128i*>(to);
+    const __m128i a = _mm_loadu_si128(source);
+    const __m128i b = _mm_loadu_si128(source + 1);
+    const __m128i c = _mm_loadu_si128(source + 2);
+    const __m128i d = _mm_loadu_si128(source + 3);
+    _mm_stream_si128(target, a);
+    _mm_stream_si128(target + 1, b);
+    _mm_stream_si128(target + 2, c);
+    _mm_stream_si128(target + 3, d);
+}
+
+#endif
+
+/// Copy past the caches. Four places at a time: one sequence of reads alone does not keep the memory busy, because the
+/// processor reads ahead within a page only.
 void copy_streaming(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
 #if REVOLVE_HAS_STREAMING_STORES
-    const std::size_t head =
-        std::min(bytes, (kPackAlignment - reinterpret_cast<std::uintptr_t>(to) % kPackAlignment) % kPackAlignment);
+    constexpr std::size_t line = kPackAlignment;
+    const std::size_t head = std::min(bytes, (line - reinterpret_cast<std::uintptr_t>(to) % line) % line);
     std::memcpy(to, from, head);
     to += head;
     from += head;
     bytes -= head;
-    const std::size_t lines = bytes / kPackAlignment;
-    for (std::size_t i = 0; i < lines; ++i) {
-        const auto* source = reinterpret_cast<const __m128i*>(from);
-        auto* target = reinterpret_cast<__m128i*>(to);
-        const __m128i a = _mm_loadu_si128(source);
-        const __m128i b = _mm_loadu_si128(source + 1);
-        const __m128i c = _mm_loadu_si128(source + 2);
-        const __m128i d = _mm_loadu_si128(source + 3);
-        _mm_stream_si128(target, a);
-        _mm_stream_si128(target + 1, b);
-        _mm_stream_si128(target + 2, c);
-        _mm_stream_si128(target + 3, d);
-        from += kPackAlignment;
-        to += kPackAlignment;
+    const std::size_t quarter = bytes / (4 * line) * line;
+    for (std::size_t i = 0; i < quarter; i += line) {
+        stream_line(to + i, from + i);
+        stream_line(to + i + quarter, from + i + quarter);
+        stream_line(to + i + 2 * quarter, from + i + 2 * quarter);
+        stream_line(to + i + 3 * quarter, from + i + 3 * quarter);
     }
     _mm_sfence();
-    bytes -= lines * kPackAlignment;
+    to += 4 * quarter;
+    from += 4 * quarter;
+    bytes -= 4 * quarter;
 #endif
     std::memcpy(to, from, bytes);
 }
@@ -112,8 +126,8 @@ std::byte* row_address(const ArrayView& array, const Layout& layout, std::size_t
 
 /// Copy items of N bytes one by one between a strided and a packed run; N = 0: `size` bytes.
 template <std::size_t N>
-void copy_items(std::byte* strided, std::ptrdiff_t stride, std::byte* packed, std::size_t items, std::size_t size,
-                bool to_slot) noexcept {
+void copy_items(std::byte* strided, std::ptrdiff_t stride, std::byte* packed, std::size_t items,
+                std::size_t size, bool to_slot) noexcept {
     const std::size_t bytes = N == 0 ? size : N;
     for (std::size_t i = 0; i < items; ++i) {
         if (to_slot) {
@@ -126,8 +140,8 @@ void copy_items(std::byte* strided, std::ptrdiff_t stride, std::byte* packed, st
     }
 }
 
-void copy_strided(std::byte* strided, std::ptrdiff_t stride, std::byte* packed, std::size_t items, std::size_t size,
-                  bool to_slot) noexcept {
+void copy_strided(std::byte* strided, std::ptrdiff_t stride, std::byte* packed, std::size_t items,
+                  std::size_t size, bool to_slot) noexcept {
     switch (size) {
         case 1:
             return copy_items<1>(strided, stride, packed, items, size, to_slot);

@@ -44,7 +44,8 @@ public:
 
 private:
     std::int64_t room(std::int64_t window) const {
-        const std::int64_t ring = saturating_add(budget_.fixed, saturating_multiply(window, budget_.window_slice));
+        const std::int64_t ring =
+            saturating_add(budget_.fixed, saturating_multiply(window, budget_.window_slice));
         return ring > budget_.budget ? -1 : budget_.budget - ring;
     }
 
@@ -111,8 +112,8 @@ double StepCosts::makespan(const ScheduleCounts& counts, std::int64_t timesteps)
            save * real(counts.saves) + load * real(counts.loads);
 }
 
-WindowChoice choose_window(std::int64_t timesteps, std::int64_t lookback, std::int64_t lag, bool free_initial_state,
-                           const WindowBudget& budget, const StepCosts& costs) {
+WindowChoice choose_window(std::int64_t timesteps, std::int64_t lookback, std::int64_t lag,
+                           bool free_initial_state, const WindowBudget& budget, const StepCosts& costs) {
     return WindowSearch(timesteps, lookback, lag, free_initial_state, budget, costs).run();
 }
 

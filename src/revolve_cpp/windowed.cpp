@@ -46,10 +46,11 @@ Layout lay_out_initial(std::int64_t y, std::int64_t leaves, const WindowModel& m
         bool needs_slack;
     };
     // Its leaf unused, merged with the closing, full, or full with the closing left to the last split's lookback.
-    const std::array<Special, 4> states{{{0, 0, 0, false},
-                                         {closing > 0 ? window - closing : window, 1, closing > 0 ? 0 : 1, false},
-                                         {window, 1, 1, false},
-                                         {window, 1, 0, true}}};
+    const std::array<Special, 4> states{
+        {{0, 0, 0, false},
+         {closing > 0 ? window - closing : window, 1, closing > 0 ? 0 : 1, false},
+         {window, 1, 1, false},
+         {window, 1, 0, true}}};
     Layout best;
     bool found = false;
     for (const Special& special : states) {
@@ -57,8 +58,8 @@ Layout lay_out_initial(std::int64_t y, std::int64_t leaves, const WindowModel& m
         Layout layout = lay_out(rest, leaves - 1, window, lookback);
         if (special.needs_slack) {
             const std::int64_t all = saturating_multiply(window, leaves - 1);
-            const bool slack = closing > 0 && layout.splits >= 1 &&
-                               layout.splits * lookback - (rest - all) >= closing;
+            const bool slack =
+                closing > 0 && layout.splits >= 1 && layout.splits * lookback - (rest - all) >= closing;
             if (!slack) continue;
         }
         layout.leaves += special.leaves;
@@ -110,8 +111,9 @@ ChainNode WindowModel::node(std::int64_t timesteps, std::int64_t slots) const {
     ChainNode result;
     result.slots = slots;
     result.repetitions = repetitions(timesteps, slots);
-    result.leaves_below =
-        result.repetitions == 1 ? 0 : binomial_saturating(slots + result.repetitions - 1, result.repetitions - 2);
+    result.leaves_below = result.repetitions == 1
+                              ? 0
+                              : binomial_saturating(slots + result.repetitions - 1, result.repetitions - 2);
     return result;
 }
 
@@ -119,15 +121,16 @@ std::int64_t WindowModel::below(const ChainNode& node) const noexcept {
     if (node.repetitions == 1) return 0;
     const std::int64_t in_leaves = saturating_multiply(window, node.leaves_below);
     if (lookback == 0) return in_leaves;
-    const std::int64_t snapshots = exact_multiply_divide(node.leaves_below, node.slots + 1, node.repetitions - 1);
+    const std::int64_t snapshots =
+        exact_multiply_divide(node.leaves_below, node.slots + 1, node.repetitions - 1);
     return saturating_add(in_leaves, saturating_multiply(lookback, snapshots - 1));
 }
 
 void WindowModel::shrink(ChainNode& node, std::int64_t timesteps) const noexcept {
     while (node.repetitions > 1 && below(node) >= timesteps) {
         // C(n - 1, k) = C(n, k) (n - k) / n
-        node.leaves_below = exact_multiply_divide(node.leaves_below, node.repetitions - 2,
-                                                  node.slots + node.repetitions - 1);
+        node.leaves_below =
+            exact_multiply_divide(node.leaves_below, node.repetitions - 2, node.slots + node.repetitions - 1);
         --node.repetitions;
     }
 }
@@ -149,7 +152,8 @@ ChainNode WindowModel::right_of(const ChainNode& node, std::int64_t timesteps) c
     right.slots = node.slots - 1;
     right.repetitions = node.repetitions;
     if (right.repetitions > 1) {
-        right.leaves_below = exact_multiply_divide(node.leaves_below, node.slots + 1, node.slots + node.repetitions - 1);
+        right.leaves_below =
+            exact_multiply_divide(node.leaves_below, node.slots + 1, node.slots + node.repetitions - 1);
         shrink(right, timesteps);
     }
     return right;
@@ -242,7 +246,8 @@ std::int64_t WindowModel::split(const ChainNode& node, std::int64_t timesteps) c
         // that is the choice of Algorithm 799.
         const std::int64_t cheap_right =
             exact_multiply_divide(level.left_leaves, node.slots, node.slots + node.repetitions - 2);
-        const std::int64_t dear_right = exact_multiply_divide(cheap_right, node.slots - 1, node.repetitions - 1);
+        const std::int64_t dear_right =
+            exact_multiply_divide(cheap_right, node.slots - 1, node.repetitions - 1);
         const std::int64_t cheap = saturating_multiply(window, level.left_leaves);
         right = std::min(y, saturating_multiply(window, cheap_right)) +
                 std::min(std::max<std::int64_t>(0, y - cheap), saturating_multiply(window, dear_right));
@@ -252,8 +257,8 @@ std::int64_t WindowModel::split(const ChainNode& node, std::int64_t timesteps) c
         const std::int64_t in_right =
             saturating_add(saturating_multiply(window - lookback, level.right_leaves),
                            saturating_multiply(lookback, std::min(layout.unmerged, level.right_leaves)));
-        const std::int64_t before_right_splits = saturating_add(saturating_multiply(window, leaves),
-                                                                saturating_multiply(lookback, level.right_leaves));
+        const std::int64_t before_right_splits = saturating_add(
+            saturating_multiply(window, leaves), saturating_multiply(lookback, level.right_leaves));
         right = std::min(y, in_right) + std::max<std::int64_t>(0, y - before_right_splits);
     }
     return x - level.right_below - right;
@@ -277,8 +282,8 @@ std::int64_t WindowModel::split_of_initial(const ChainNode& node, std::int64_t t
         const std::int64_t in_right =
             saturating_add(saturating_multiply(window - lookback, level.right_leaves),
                            saturating_multiply(lookback, std::min(layout.unmerged, level.right_leaves)));
-        const std::int64_t right = std::min(rest, in_right) +
-                                   lookback * std::max<std::int64_t>(0, layout.splits - left_splits);
+        const std::int64_t right =
+            std::min(rest, in_right) + lookback * std::max<std::int64_t>(0, layout.splits - left_splits);
         const std::int64_t right_timesteps = level.right_below + right;
         const std::int64_t m = x - right_timesteps;
         const std::int64_t left_timesteps = std::max<std::int64_t>(0, m - lookback);
@@ -294,8 +299,9 @@ std::int64_t WindowModel::split_of_initial(const ChainNode& node, std::int64_t t
             l = chain(0, node.slots, closing);
         }
         if (m + r.forward_steps + l.forward_steps != chain_at(node, x, closing).forward_steps) continue;
-        const std::tuple<wide_t, wide_t> cost{r.saves + r.loads + l.saves + l.loads,
-                                              r.forward_calls + r.reverse_calls + l.forward_calls + l.reverse_calls};
+        const std::tuple<wide_t, wide_t> cost{
+            r.saves + r.loads + l.saves + l.loads,
+            r.forward_calls + r.reverse_calls + l.forward_calls + l.reverse_calls};
         if (best == 0 || cost < best_cost) {
             best = m;
             best_cost = cost;
@@ -316,11 +322,13 @@ void WindowedProblem::validate() const {
     }
     if (model.lag != 0 && model.lag != 1) throw_invalid("lag", "0 or 1", model.lag);
     if (model.lag == 0 && model.lookback == 0) {
-        throw std::invalid_argument("lag 0 needs lookback >= 1 (a state that carries its own timestep), got 0");
+        throw std::invalid_argument(
+            "lag 0 needs lookback >= 1 (a state that carries its own timestep), got 0");
     }
     const std::int64_t least = free_initial_state ? 0 : 1;
     if (snapshots < least) {
-        throw_invalid("n_snapshots", free_initial_state ? ">= 0" : ">= 1 with a stored initial state", snapshots);
+        throw_invalid("n_snapshots", free_initial_state ? ">= 0" : ">= 1 with a stored initial state",
+                      snapshots);
     }
 }
 

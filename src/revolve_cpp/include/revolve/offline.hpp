@@ -23,8 +23,8 @@ public:
 
     std::int64_t capo() const noexcept { return capo_; }          ///< state in the workspace after the action
     std::int64_t old_capo() const noexcept { return old_capo_; }  ///< state in the workspace before it
-    std::int64_t fine() const noexcept { return fine_; }          ///< everything from here on has been reversed
-    std::int64_t check() const noexcept {                         ///< slot on top of the stack, -1: none
+    std::int64_t fine() const noexcept { return fine_; }  ///< everything from here on has been reversed
+    std::int64_t check() const noexcept {                 ///< slot on top of the stack, -1: none
         return static_cast<std::int64_t>(stack_.size()) - 1;
     }
     /// Timesteps advanced so far, recorded runs not counted.

@@ -18,7 +18,8 @@ public:
 
     template <class Function>
     void run(int threads, Function& function) {
-        run(threads, [](void* context, int index) { (*static_cast<Function*>(context))(index); }, &function);
+        run(
+            threads, [](void* context, int index) { (*static_cast<Function*>(context))(index); }, &function);
     }
 
 private:

@@ -37,7 +37,7 @@ struct WindowChoice {
 
 /// The window and number of snapshots with the least makespan.
 /// Exact: windows are left out only by a lower bound on their makespan.
-WindowChoice choose_window(std::int64_t timesteps, std::int64_t lookback, std::int64_t lag, bool free_initial_state,
-                           const WindowBudget& budget, const StepCosts& costs);
+WindowChoice choose_window(std::int64_t timesteps, std::int64_t lookback, std::int64_t lag,
+                           bool free_initial_state, const WindowBudget& budget, const StepCosts& costs);
 
 }  // namespace revolve
