@@ -85,13 +85,32 @@ private:
         return budget_.fixed + choice.window * budget_.window_slice + choice.snapshots * budget_.state;
     }
 
+    /// No window of the interval does better: forward steps as with the longest window beside the most snapshots;
+    /// of copies and calls, what the levels below that repetition number take with the fewest snapshots.
     double lower_bound(std::int64_t low, std::int64_t high) const {
-        const std::int64_t snapshots = std::max<std::int64_t>(snapshots_beside(low), free_ ? 0 : 1);
-        ScheduleCounts counts;
-        counts.forward_steps = problem(high, snapshots).counts().forward_steps;
-        counts.forward_calls = ceil_divide(counts.forward_steps, std::max<std::int64_t>(1, timesteps_));
-        counts.reverse_calls = ceil_divide(timesteps_, high);
-        return costs_.makespan(counts, timesteps_);
+        const std::int64_t least = free_ ? 0 : 1;
+        const WindowedProblem most = problem(high, std::max(snapshots_beside(low), least));
+        ScheduleCounts bound;
+        bound.forward_steps = most.counts().forward_steps;
+        bound.forward_calls = bound.forward_steps > 0 ? 1 : 0;
+        bound.reverse_calls = ceil_divide(timesteps_, high);
+        if (most.fits_window()) return costs_.makespan(bound, timesteps_);
+        const std::int64_t repetitions =
+            most.model.repetitions(timesteps_ - most.first_snapshot(), most.chain_slots());
+        const std::int64_t slots = std::max<std::int64_t>(0, snapshots_beside(high) - least);
+        // Where nothing need be run twice the snapshots are d apart, unless there are too few of them.
+        const std::int64_t beyond = timesteps_ - most.first_snapshot() - high;
+        const std::int64_t levels_below =
+            repetitions > 1 ? most.model.capacity_saturating(slots, repetitions - 1)
+                            : high + std::min(beyond, saturating_multiply(lookback_, slots));
+        if (levels_below > 0 && levels_below < timesteps_) {
+            const ChainCounts chain = most.model.chain(levels_below, slots, most.closing());
+            bound.saves = checked_narrow(chain.saves);
+            bound.loads = checked_narrow(chain.loads);
+            bound.forward_calls = std::max(bound.forward_calls, checked_narrow(chain.forward_calls));
+            bound.reverse_calls = std::max(bound.reverse_calls, checked_narrow(chain.reverse_calls) - 1);
+        }
+        return costs_.makespan(bound, timesteps_);
     }
 
     std::int64_t timesteps_;
