@@ -1,0 +1,122 @@
+# The two commands: `make demo` computes the gradient of one seismic shot inside a memory budget,
+# `make test` builds the package in a fresh virtual environment and runs every test but the slow ones.
+#
+#   make demo ARGS="--memory '200 MiB' --check"     make test ARGS="-k copy -x"   make test PYTHON=python3.12
+
+PYTHON ?= python3
+CXX ?= c++
+ARGS ?=
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+SOURCES := pyproject.toml setup.py $(shell find pyrevolve src -type f \
+    \( -name '*.py' -o -name '*.py[xid]' -o -name '*.pxd' -o -name '*.cpp' -o -name '*.hpp' \) 2>/dev/null)
+CPP := $(shell find src -name '*.cpp' 2>/dev/null)
+HPP := $(shell find src -name '*.hpp' 2>/dev/null)
+PYX := $(wildcard pyrevolve/*.pyx pyrevolve/*.pxd)
+
+.PHONY: help demo test test-all sanitize lint format bench dist clean system-tools
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      the FWI gradient of one shot under a memory budget; ARGS=... for its options"
+	@echo "make test      build in a fresh virtual environment and run the tests"
+	@echo "make test-all  the same with the slow tests, then the core's tests with sanitizers"
+	@echo "make lint      style and types of everything;  make format  puts the style right"
+	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py"
+	@echo "make dist      source distribution and wheel in dist/"
+	@echo "make clean     remove everything that the targets above made"
+
+# Say what is missing before pip fails in the middle of a build.
+system-tools:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3, or PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "$(PYTHON) is too old: Python 3.10 or newer is needed; choose one with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig as s; \
+	    sys.exit(not os.path.exists(os.path.join(s.get_paths()["include"], "Python.h")))' || \
+	    { echo "Python.h not found: apt-get install python3-dev"; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo "no C++ compiler: apt-get install g++"; exit 1; }
+
+# --- the demo -------------------------------------------------------------------------------------------------
+
+demo: .venv/installed
+	.venv/bin/python -I -m pyrevolve.demo $(ARGS)
+
+.venv/installed: $(SOURCES) | system-tools
+	rm -rf build/lib*
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP_INSTALL) '.[demo]'
+	touch $@
+
+# --- tests ----------------------------------------------------------------------------------------------------
+
+test: .venv-test/fresh
+	cd tests && ../.venv-test/bin/pytest $(ARGS)
+	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
+
+test-all: .venv-test/fresh
+	cd tests && ../.venv-test/bin/pytest -m "" $(ARGS)
+	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
+	$(MAKE) sanitize
+
+# A stamp that is never written: the environment is made anew each time. pytest is called as a program and in tests/,
+# so that the installed package is tested and not the checkout, also by tests that start interpreters.
+.venv-test/fresh: system-tools
+	rm -rf .venv-test build/lib*
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python $(PIP_INSTALL) '.[demo,test]'
+	cd tests && ../.venv-test/bin/python -c 'import pyrevolve; print("testing", pyrevolve.__file__)'
+
+# The extension with address and undefined-behaviour sanitizers under all tests that need no Devito. The runtimes
+# are preloaded because the interpreter is not built with them; leaks are not counted because it never frees all.
+sanitize: system-tools
+	rm -rf .venv-sanitize build/sanitize
+	$(PYTHON) -m venv .venv-sanitize
+	PYREVOLVE_SANITIZE=address,undefined .venv-sanitize/bin/python $(PIP_INSTALL) '.[test]'
+	ldd .venv-sanitize/lib/python*/site-packages/pyrevolve/crevolve*.so | grep -q libasan
+	cd tests && \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    ../.venv-sanitize/bin/pytest -p no:cacheprovider --capture=sys $(ARGS)
+
+# --- style ----------------------------------------------------------------------------------------------------
+
+LINT := $(CURDIR)/.venv-lint/bin
+
+.venv-lint/installed: pyproject.toml setup.py | system-tools
+	rm -rf .venv-lint build/lib*
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/python $(PIP_INSTALL) '.[dev]'
+	.venv-lint/bin/python -m pip uninstall --quiet --yes pyrevolve
+	touch $@
+
+lint: .venv-lint/installed
+	$(LINT)/ruff check .
+	$(LINT)/ruff format --check .
+	$(LINT)/mypy --strict pyrevolve
+	PATH="$(LINT):$$PATH" cython-lint $(PYX)
+	$(LINT)/clang-format --dry-run --Werror $(CPP) $(HPP)
+	$(CXX) -std=c++17 -Isrc/revolve_cpp/include -Wall -Wextra -Wpedantic -Wshadow -Werror -fsyntax-only $(CPP)
+
+format: .venv-lint/installed
+	$(LINT)/ruff check --fix .
+	$(LINT)/ruff format .
+	$(LINT)/clang-format -i $(CPP) $(HPP)
+
+# --- benchmarks and distributions -----------------------------------------------------------------------------
+
+# Both make .venv-reference, an environment with pyrevolve 2.2.8 to measure beside.
+bench: .venv/installed
+	.venv/bin/python benchmarks/machine.py
+	.venv/bin/python benchmarks/gradient.py $(ARGS)
+
+dist: .venv-lint/installed
+	rm -rf dist
+	$(LINT)/python -m build --outdir dist .
+
+clean:
+	rm -rf build dist *.egg-info .venv .venv-test .venv-sanitize .venv-lint .venv-reference
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f pyrevolve/*.so pyrevolve/crevolve.c pyrevolve/crevolve.cpp
+	find pyrevolve tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
