@@ -1,0 +1,879 @@
+"""One object that computes adjoints with Devito inside a memory budget, shot after shot."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import operator as _operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from devito import Buffer
+
+from ..budget import Bytes, default_budget, format_bytes, parse_bytes
+from ..checkpoint import Operator
+from ..costs import RELATIVE_COSTS, Costs
+from ..errors import ScheduleError
+from ..planning import Plan, plan
+from ..profiling import Profiler
+from ..revolver import Revolver
+from ..schedules import Revolve
+from ..storage import MemoryStorage
+from ..storage.memory import slot_nbytes
+from .checkpoint import TimeFunctionCheckpoint
+from .errors import UnsupportedOperatorError
+from .measure import measure_costs
+from .operator import DevitoOperator, TimeRange
+from .problem import Analysis, Problem, analyse
+from .retention import FieldState, Retention
+from .selfcheck import Poison
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .verification import Verification
+
+__all__ = ["PROBE_RING", "CheckpointedAdjoint"]
+
+_LOG = logging.getLogger("pyrevolve.devito")
+
+_NOTHING = TimeRange(0, -1)
+
+#: Gradients that take longer than this are worth a second measurement, on the ring that was planned [s].
+_REFINE_ABOVE = 5.0
+
+#: Slices of the ring on which costs are measured: many enough to leave the cache as a long ring does.
+PROBE_RING = 20
+
+
+class CheckpointedAdjoint:
+    """The gradient of a Devito simulation inside a memory budget.
+
+    A factory makes the fields and operators for a given ring length. From it, the costs of a timestep, a
+    call and a copy are measured on a short ring, the window and the number of snapshots are planned, and
+    the operators are built once more for that window. After that any number of shots run without compiling
+    anything: ``forward(...)``, then the residual, then ``reverse(...)``.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(save)`` makes every forward field with ``TimeFunction(..., save=save)`` and returns a
+        `Problem`, or a tuple ``(forward, reverse)`` of operators. `save` is always a ``devito.Buffer`` of
+        the ring's length. Called twice, rarely three times, and once more by `verify`; everything else
+        (adjoint fields, gradients, models, sources) may be made once, outside.
+    memory : int, float or str, optional
+        Budget for the forward fields' rings and all snapshots together: bytes, or a string such as ``"2
+        GiB"``. None: half of the memory that is free (``PYREVOLVE_MEMORY`` names another size or share).
+    n_checkpoints : int, optional
+        Snapshots, instead of a budget; >= 1, or >= 0 where the initial state is zero or made by a function.
+    window : int, optional
+        Timesteps that the rings retain at once, >= 1, instead of what the plan finds best.
+    arguments : mapping of str to object, optional
+        Arguments of ``devito.Operator.apply`` for all operators that know them: ``dt``, ``time_M``, ...
+        They hold for every shot unless a call gives others.
+    forward_arguments, reverse_arguments : mapping of str to object, optional
+        The same, for one operator.
+    initial : {"zeros", "keep"} or callable
+        ``"zeros"``: every shot starts from a zero wavefield. ``"keep"``: it starts from what the fields
+        hold when ``forward()`` is called; that state takes a snapshot. A callable: ``initial(fields)`` puts
+        x_0 into the forward fields whenever that is needed; `fields` maps their names to the TimeFunctions.
+    adjoint : {"zeros", "keep"}
+        ``"zeros"``: the fields in which the reverse operator steps are filled with zeros before every
+        reverse sweep. ``"keep"``: they are left as they are.
+    costs : Costs, optional
+        What the operations cost [s]; None: they are measured, unless both `n_checkpoints` and `window` are
+        given.
+    threads : int, optional
+        Threads for copies of snapshots; None: see `pyrevolve.MemoryStorage`.
+    self_check : bool
+        Run with poisoned rings (see `pyrevolve.devito.verify`): slower, and wrong assumptions about what
+        the rings retain turn into NaN instead of wrong numbers.
+
+    Raises
+    ------
+    TypeError
+        `build` does not return operators, or an argument is of another type than stated.
+    ValueError
+        A number out of range, or arguments that no operator knows.
+    UnsupportedOperatorError
+        The operators cannot be checkpointed without wrong gradients; the message says why and what to do.
+    BudgetError
+        The budget does not hold the smallest ring and one snapshot; the message says what does.
+    devito.exceptions.InvalidArgument
+        Devito refuses the arguments, or the time range is not determined by them.
+
+    Notes
+    -----
+    The plan's window is compiled into the operators and stays; a shot with another number of timesteps only
+    gets another schedule.
+
+    What a gradient costs in time is ``adjoint.plan.predicted_seconds``; what it takes in memory is
+    ``adjoint.memory_held``, never more than the budget. Adjoint fields, models and receivers are not in it.
+
+    Examples
+    --------
+    >>> def build(save):                                                          # doctest: +SKIP
+    ...     u = TimeFunction(name="u", grid=grid, time_order=2, space_order=8, save=save)
+    ...     return forward_operator(u), gradient_operator(u, v, gradient)
+    >>> with CheckpointedAdjoint(build, memory="2 GiB", arguments={"dt": dt}) as adjoint:   # doctest: +SKIP
+    ...     for source, observed in shots:
+    ...         adjoint.forward(src=source, rec=simulated)
+    ...         residual.data[:] = simulated.data - observed.data
+    ...         adjoint.reverse(rec=residual)
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Any], Any],
+        *,
+        memory: Bytes | None = None,
+        n_checkpoints: int | None = None,
+        window: int | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        forward_arguments: Mapping[str, Any] | None = None,
+        reverse_arguments: Mapping[str, Any] | None = None,
+        initial: Literal["zeros", "keep"] | Callable[[Mapping[str, Any]], object] = "zeros",
+        adjoint: Literal["zeros", "keep"] = "zeros",
+        costs: Costs | None = None,
+        threads: int | None = None,
+        self_check: bool = False,
+    ) -> None:
+        if not callable(build):
+            raise TypeError(f"build must be a function build(save), got {type(build).__name__}")
+        if n_checkpoints is not None and memory is not None:
+            raise ValueError("n_checkpoints= and memory= exclude each other; give one of them")
+        if initial not in ("zeros", "keep") and not callable(initial):
+            raise ValueError(f'initial must be "zeros", "keep" or a function, got {initial!r}')
+        if adjoint not in ("zeros", "keep"):
+            raise ValueError(f'adjoint must be "zeros" or "keep", got {adjoint!r}')
+        self._build = build
+        self._shared = dict(arguments or {})
+        self._forward_given = dict(forward_arguments or {})
+        self._reverse_given = dict(reverse_arguments or {})
+        self._initial = initial
+        self._adjoint = adjoint
+        self._threads = threads
+        self.self_check = self_check
+        self._revolver: Revolver | None = None
+        self._storage: MemoryStorage | None = None
+        self._poison: Poison | None = None
+        self._turned = False
+        self._closed = False
+        self._shot: dict[str, Any] = {}
+        self._limit: int | None = None
+        self._forward_range = _NOTHING
+        self._forced: Revolve | None = None
+
+        budget = None
+        if n_checkpoints is None:
+            budget = default_budget() if memory is None else parse_bytes(memory)
+        self._plan, self._made = self._set_up(budget, n_checkpoints, window, costs)
+
+    # --- what it is -----------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """The plan: window, snapshots, predicted steps and time."""
+        return self._plan
+
+    @property
+    def problem(self) -> Problem:
+        """What the factory made for the planned window."""
+        return self._made.analysis.problem
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """The forward fields for the planned window, as devito.TimeFunctions."""
+        return tuple(field.function for field in self._made.analysis.fields)
+
+    @property
+    def ring(self) -> int:
+        """Slices of the rings that were made for the planned window."""
+        return self._made.ring
+
+    @property
+    def checkpoint(self) -> TimeFunctionCheckpoint:
+        """The state, and what the rings retain."""
+        return self._made.checkpoint
+
+    @property
+    def costs(self) -> Costs:
+        """What the plan rests on [s]."""
+        return self._plan.costs
+
+    @property
+    def n_timesteps(self) -> int:
+        """Timesteps of the last shot, or of the plan before the first one."""
+        return self._plan.n_timesteps if self._revolver is None else self._revolver.n_timesteps
+
+    @property
+    def revolver(self) -> Revolver | None:
+        """The driver of the last shot; None before the first one."""
+        return self._revolver
+
+    @property
+    def profiler(self) -> Profiler:
+        """Times, counts and bytes of the last shot.
+
+        Raises
+        ------
+        ScheduleError
+            No shot was run.
+        """
+        if self._revolver is None:
+            raise ScheduleError("no shot was run; call forward() first")
+        return self._revolver.profiler
+
+    @property
+    def memory_held(self) -> int:
+        """Bytes that the forward fields and the snapshots take now."""
+        snapshots = 0 if self._storage is None else self._storage.nbytes
+        return self._made.forward_bytes + snapshots
+
+    def __repr__(self) -> str:
+        return (
+            f"<CheckpointedAdjoint: {self._plan.n_timesteps} timesteps, window {self._plan.window}, "
+            f"{self._plan.n_snapshots} snapshots, {format_bytes(self._plan.planned_bytes)}>"
+        )
+
+    # --- what it does ---------------------------------------------------------------------------------------
+
+    def forward(self, **arguments: Any) -> None:
+        """Run the forward sweep of a shot; afterwards the receivers hold the simulated data.
+
+        Parameters
+        ----------
+        **arguments
+            As of ``devito.Operator.apply``: sources, receivers, models, ``dt``, ``time_M``, ... of this shot.
+
+        Raises
+        ------
+        ScheduleError
+            The object is closed.
+        ValueError
+            An argument would replace a forward field.
+        devito.exceptions.InvalidArgument
+            Devito refuses an argument, or the time range goes beyond what the operator may access.
+        Exception
+            Whatever the operators raise; call `forward` again for the next shot.
+
+        Notes
+        -----
+        Timesteps are run again during `reverse`, from the same arguments: do not change sources and models, nor
+        the forward fields, before it has returned.
+        """
+        self._check_open()
+        self._turned = False
+        made = self._made
+        made.analysis.check_arguments(arguments, reverse=False)
+        span = self._prepare(made.forward, self._forward_arguments(made, arguments))
+        made.checkpoint.offset = span.first
+        self._forward_range = span
+        revolver = self._revolver_for(span.n_timesteps)
+        if self._poison is not None:
+            self._prepare_poison(self._poison)
+        made.runner.use(made.forward)
+        revolver.apply_forward()
+        made.forward.finish()
+        self._shot = arguments
+        self._turned = True
+
+    def reverse(self, **arguments: Any) -> None:
+        """Run the reverse sweep of the shot whose forward sweep was run last.
+
+        Parameters
+        ----------
+        **arguments
+            As of ``devito.Operator.apply``: residuals, gradients, models, ... of this shot.
+
+        Raises
+        ------
+        ScheduleError
+            There is no forward sweep to reverse, or it was reversed already.
+        UnsupportedOperatorError
+            Timesteps have to be run again, and the forward operator writes something that must not be
+            written twice: an accumulator, or an array that the reverse operator reads. Nothing was run;
+            give the problem a `recompute` operator without it.
+        ValueError
+            The range of timesteps is not that of the forward sweep, or an argument would replace a forward
+            field.
+        devito.exceptions.InvalidArgument
+            Devito refuses an argument.
+        Exception
+            Whatever the operators raise; call `forward` again for the next shot.
+        """
+        self._check_open()
+        if not self._turned or self._revolver is None:
+            raise ScheduleError("there is no forward sweep to reverse; call forward() first")
+        made, revolver = self._made, self._revolver
+        made.analysis.check_arguments(arguments, reverse=True)
+        span = self._prepare(made.reverse, self._reverse_arguments(made, arguments))
+        self._check_ranges(self._forward_range, span, made.shift)
+        schedule = revolver.schedule
+        again = isinstance(schedule, Revolve) and schedule.forward_steps > schedule.n_timesteps
+        runner = made.forward
+        if again:
+            if made.recompute is not None:
+                runner = made.recompute
+                given = self._recompute_arguments(made, self._shot)
+                recomputed = self._prepare(runner, given)
+                if recomputed != self._forward_range:
+                    raise ValueError(
+                        f"the recompute operator would run time {recomputed.first} ... {recomputed.last}, "
+                        f"but the forward sweep ran {self._forward_range.first} ... "
+                        f"{self._forward_range.last}"
+                    )
+            self._check_repeatable(made, runner)
+        if self._adjoint == "zeros":
+            arrays = made.reverse.arrays()
+            for name in made.analysis.adjoint_fields:
+                arrays[name].fill(0)
+        made.runner.use(runner)
+        self._turned = False
+        revolver.apply_reverse()
+        made.reverse.finish()
+
+    def verify(self, shot: Callable[[Any], Any], **options: Any) -> Verification:
+        """Compare with store-all on the user's own operators; see `pyrevolve.devito.verify`."""
+        from .verification import verify
+
+        return verify(self, shot, **options)
+
+    def measure_costs(self) -> Costs:
+        """Measure the costs anew, on the operators and the ring that are in use.
+
+        Returns
+        -------
+        Costs
+            Lower quartiles over several rounds [s].
+
+        Raises
+        ------
+        ScheduleError
+            The object is closed, or a forward sweep waits to be reversed.
+        """
+        self._check_open()
+        if self._turned:
+            raise ScheduleError(
+                "a forward sweep waits for reverse(); measure before forward() or after reverse()"
+            )
+        made = self._made
+        span = self._prepare(made.forward, self._forward_arguments(made, {}))
+        self._prepare(made.reverse, self._reverse_arguments(made, {}))
+        made.checkpoint.offset = span.first
+        return measure_costs(
+            made.forward, made.reverse, made.checkpoint, span.n_timesteps, threads=self._threads
+        )
+
+    def close(self) -> None:
+        """Give the memory of the snapshots back; may be called again."""
+        if self._revolver is not None:
+            self._revolver.close()
+        self._close_storage()
+        self._turned = False
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- setting up -----------------------------------------------------------------------------------------
+
+    def _set_up(
+        self, budget: int | None, n_checkpoints: int | None, window: int | None, costs: Costs | None
+    ) -> tuple[Plan, _Made]:
+        """Build on a short ring, read, measure, plan, and build for the plan."""
+        made, sizes = self._probe(budget)
+        self._check_known(made)
+        span = made.forward_range
+        n = span.n_timesteps
+        measure = costs is None and n > 0 and not (n_checkpoints is not None and window is not None)
+        if measure:
+            costs = measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads)
+            _LOG.info("measured on a ring of %d: %s", made.ring, costs)
+        chosen = self._choose(made, sizes, n, budget, n_checkpoints, window, costs)
+        ring = max(chosen.window + sizes.gap, sizes.smallest_ring)
+        rebuilt = ring != made.ring and sizes.slice_bytes > 0
+        if rebuilt:
+            # The short ring's memory is given back before the long one is taken.
+            _release(made)
+            reads = [dataclasses.replace(field, function=None) for field in made.retained.fields]
+            names = [field.name for field in made.retained.fields]
+            del made
+            made = self._make(ring)
+            if [field.name for field in made.retained.fields] != names or reads != [
+                dataclasses.replace(field, function=None) for field in made.retained.fields
+            ]:
+                raise UnsupportedOperatorError(
+                    "build(save) makes operators that read and write differently for different ring "
+                    "lengths; it must make the same equations for every save"
+                )
+        if made.retained.window < chosen.window:
+            raise UnsupportedOperatorError(
+                f"build(save) was asked for rings of {ring} slices, which would retain {chosen.window} "
+                f"timesteps, but the fields retain {made.retained.window}; make every forward field with "
+                "save=save"
+            )
+        if measure and rebuilt and chosen.predicted_seconds > _REFINE_ABOVE:
+            # A longer ring is further away from the processor; the window stays, the prediction improves.
+            costs = measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads)
+            chosen = self._choose(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
+        _LOG.info("%s", chosen)
+        return chosen, made
+
+    def _probe(self, budget: int | None) -> tuple[_Made, _Sizes]:
+        """Build on a short ring that takes no more than half of the budget."""
+        analysis = self._analyse(PROBE_RING)
+        rings = [field for field in analysis.fields if _follows(field, PROBE_RING)]
+        slice_bytes = sum(field.slice_bytes for field in rings)
+        ring = PROBE_RING
+        if budget is not None and slice_bytes * ring > budget // 2:
+            least = max(_slices_at_most(field) for field in analysis.fields) + 1
+            ring = max(least, min(ring, budget // 2 // slice_bytes))
+        if ring != PROBE_RING:
+            del rings, analysis
+            analysis = self._analyse(ring)
+        made = self._finish(analysis, ring)
+        return made, _Sizes.of(made)
+
+    def _make(self, ring: int) -> _Made:
+        """Build for a ring length, and prepare the operators once."""
+        return self._finish(self._analyse(ring), ring)
+
+    def _analyse(self, ring: int) -> Analysis:
+        """Build for a ring length, and read the operators; nothing is allocated."""
+        return analyse(Problem.of(self._build(Buffer(ring))))
+
+    def _finish(self, analysis: Analysis, ring: int) -> _Made:
+        """Allocate the fields, compile, and find out the time range."""
+        problem = analysis.problem
+        forward = DevitoOperator(problem.forward, analysis.forward.time)
+        reverse = DevitoOperator(problem.reverse, analysis.reverse.time)
+        recompute = None
+        if problem.recompute is not None and analysis.recompute is not None:
+            recompute = DevitoOperator(problem.recompute, analysis.recompute.time)
+        made = _Made(analysis, ring, forward, reverse, recompute)
+        made.forward_range = self._prepare(forward, self._forward_arguments(made, {}))
+        reverse_range = self._prepare(reverse, self._reverse_arguments(made, {}))
+        made.shift = reverse_range.first - made.forward_range.first
+        self._check_ranges(made.forward_range, reverse_range, made.shift)
+        made.retained = analysis.retention(made.shift)
+        initial = None
+        if callable(self._initial):
+            initial = functools.partial(
+                self._initial, {field.name: field.function for field in analysis.fields}
+            )
+        made.checkpoint = TimeFunctionCheckpoint(
+            made.retained, offset=made.forward_range.first, initial=initial
+        )
+        return made
+
+    def _choose(
+        self,
+        made: _Made,
+        sizes: _Sizes,
+        n: int,
+        budget: int | None,
+        n_checkpoints: int | None,
+        window: int | None,
+        costs: Costs | None,
+    ) -> Plan:
+        """Return the plan for a budget, or what the user asks for as a plan."""
+        if window is not None:
+            window = _operator.index(window)
+            if not sizes.min_window <= window or (sizes.max_window is not None and window > sizes.max_window):
+                most = "" if sizes.max_window is None else f" and <= {sizes.max_window}"
+                raise ValueError(
+                    f"window must be >= {sizes.min_window}{most} for these operators, got {window}"
+                )
+        if n_checkpoints is not None:
+            n_checkpoints = _operator.index(n_checkpoints)
+            least = 0 if self._free else 1
+            if n_checkpoints < least:
+                raise ValueError(f"n_checkpoints must be >= {least}, got {n_checkpoints}")
+            if window is None:
+                # Rings of a fixed length retain what they retain, at no further cost.
+                fixed = sizes.slice_bytes == 0 and sizes.max_window is not None
+                window = sizes.max_window if fixed and sizes.max_window else sizes.min_window
+            return self._exact(made, sizes, n, n_checkpoints, window, costs)
+        assert budget is not None
+        options = {} if costs is None else {"costs": costs}
+        return plan(
+            n,
+            state_bytes=sizes.state_bytes,
+            window_slice_bytes=sizes.slice_bytes,
+            memory=budget,
+            fixed_bytes=sizes.fixed_bytes,
+            lookback=made.retained.lookback,
+            lag=made.retained.lag,
+            initial_state="free" if self._free else "stored",
+            min_window=sizes.min_window if window is None else window,
+            max_window=sizes.max_window if window is None else window,
+            **options,
+        )
+
+    def _exact(
+        self, made: _Made, sizes: _Sizes, n: int, n_checkpoints: int, window: int, costs: Costs | None
+    ) -> Plan:
+        """Return a number of snapshots and a window as a plan."""
+        kept = made.retained
+        schedule = Revolve(
+            n,
+            n_checkpoints,
+            window=window,
+            lookback=kept.lookback,
+            lag=kept.lag,
+            initial_state="free" if self._free else "stored",
+        )
+        held = sizes.fixed_bytes + window * sizes.slice_bytes + schedule.peak_snapshots * sizes.state_bytes
+        rates = RELATIVE_COSTS if costs is None else costs
+        return Plan(
+            n_timesteps=n,
+            window=window,
+            n_snapshots=n_checkpoints,
+            lookback=kept.lookback,
+            lag=kept.lag,
+            initial_state="free" if self._free else "stored",
+            memory=held,
+            planned_bytes=held,
+            predicted_seconds=schedule.makespan(rates),
+            forward_steps=schedule.forward_steps,
+            saves=schedule.saves,
+            loads=schedule.loads,
+            forward_calls=schedule.forward_calls,
+            reverse_calls=schedule.reverse_calls,
+            costs=rates,
+        )
+
+    @property
+    def _free(self) -> bool:
+        """Whether x_0 can be made again."""
+        return self._initial != "keep"
+
+    # --- arguments ------------------------------------------------------------------------------------------
+
+    def _check_known(self, made: _Made) -> None:
+        """Raise where an argument for all operators is known to none."""
+        operators = [made.forward, made.reverse] + ([] if made.recompute is None else [made.recompute])
+        for name in {**made.analysis.problem.arguments, **self._shared}:
+            if not any(name in operator.known for operator in operators):
+                raise ValueError(f"arguments: none of the operators knows an argument {name!r}")
+
+    def _merge(self, problem: Problem, known: Iterable[str], *arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for all operators, as far as known to this one, then those given for it."""
+        shared = {**problem.arguments, **self._shared}
+        merged = {name: shared[name] for name in shared if name in known}
+        for given in arguments:
+            merged.update(given)
+        return merged
+
+    def _forward_arguments(self, made: _Made, given: Mapping[str, Any]) -> dict[str, Any]:
+        problem = made.analysis.problem
+        return self._merge(problem, made.forward.known, problem.forward_arguments, self._forward_given, given)
+
+    def _reverse_arguments(self, made: _Made, given: Mapping[str, Any]) -> dict[str, Any]:
+        problem = made.analysis.problem
+        return self._merge(problem, made.reverse.known, problem.reverse_arguments, self._reverse_given, given)
+
+    def _recompute_arguments(self, made: _Made, given: Mapping[str, Any]) -> dict[str, Any]:
+        assert made.recompute is not None
+        problem, known = made.analysis.problem, made.recompute.known
+        forward = {**problem.forward_arguments, **self._forward_given, **given}
+        # Without receivers to tell it, the range is that of the sweep.
+        span = {
+            made.recompute.time.min_name: self._forward_range.first,
+            made.recompute.time.max_name: self._forward_range.last,
+        }
+        return self._merge(
+            problem,
+            known,
+            span,
+            {name: value for name, value in forward.items() if name in known},
+            problem.recompute_arguments,
+        )
+
+    def _prepare(self, operator: DevitoOperator, arguments: Mapping[str, Any]) -> TimeRange:
+        """Prepare an operator; with fewer timesteps where a verification asks for that."""
+        span = operator.prepare(arguments)
+        if self._limit is not None and span.n_timesteps > self._limit:
+            last = span.first + self._limit - 1
+            span = operator.prepare({**arguments, operator.time.max_name: last})
+        return span
+
+    # --- checks ---------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        """Raise on a closed object."""
+        if self._closed:
+            raise ScheduleError("the CheckpointedAdjoint is closed; make a new one")
+
+    @staticmethod
+    def _check_ranges(forward: TimeRange, reverse: TimeRange, shift: int) -> None:
+        """Raise where the two sweeps do not cover the same timesteps."""
+        if forward.n_timesteps != reverse.n_timesteps:
+            raise ValueError(
+                f"the forward operator runs {forward.n_timesteps} timesteps (time {forward.first} ... "
+                f"{forward.last}), the reverse operator {reverse.n_timesteps} ({reverse.first} ... "
+                f"{reverse.last}); "
+                "both must be the same: give time_m and time_M"
+            )
+        if reverse.first - forward.first != shift:
+            raise ValueError(
+                f"the reverse operator starts at time {reverse.first} and the forward operator at "
+                f"{forward.first}; the "
+                f"rings were planned for a difference of {shift}. Give the same ranges when the object is "
+                "made"
+            )
+
+    def _check_repeatable(self, made: _Made, runner: DevitoOperator) -> None:
+        """Raise where running timesteps again would spoil a result, or what the reverse operator reads."""
+        name = runner.operator.name
+        remedy = (
+            "give the problem a recompute operator without it, or memory for a window that covers all "
+            "timesteps"
+        )
+        for reason in made.analysis.not_repeatable.values():
+            raise UnsupportedOperatorError(
+                f"timesteps have to be run again, but the operator {name} {reason}; {remedy}"
+            )
+        access = made.analysis.forward if runner is made.forward else made.analysis.recompute
+        assert access is not None
+        rings = {field.name for field in made.analysis.fields}
+        written = {
+            function: array
+            for function, array in runner.arrays().items()
+            if access[function].writes and function not in rings
+        }
+        for function, array in made.reverse.arrays().items():
+            if not made.analysis.reverse[function].reads:
+                continue
+            for other, target in written.items():
+                if np.may_share_memory(array, target):
+                    raise UnsupportedOperatorError(
+                        f"timesteps have to be run again, but the operator {name} writes {other} into the "
+                        f"array that the reverse operator reads as {function}: the residual would be "
+                        "overwritten "
+                        f"while it is used. Hand another array to reverse(), or {remedy}"
+                    )
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    def _revolver_for(self, n: int) -> Revolver:
+        """Return a driver for n timesteps, with the storage of earlier shots where that is large enough."""
+        made = self._made
+        poisoned = self._poison is not None
+        if self._revolver is not None and self._revolver.n_timesteps == n and poisoned == self.self_check:
+            self._revolver.reset()
+            return self._revolver
+        schedule = self._forced
+        if schedule is None:
+            schedule = Revolve(
+                n,
+                self._plan.n_snapshots,
+                window=self._plan.window,
+                lookback=self._plan.lookback,
+                lag=self._plan.lag,
+                initial_state=self._plan.initial_state,
+            )
+        elif schedule.n_timesteps != n:
+            raise ValueError(f"a shot of {n} timesteps cannot be verified over {schedule.n_timesteps}")
+        if self._storage is None or self._storage.n_slots < schedule.peak_snapshots:
+            self._close_storage()
+            self._storage = MemoryStorage(
+                schedule.peak_snapshots, made.checkpoint.get_data(0), threads=self._threads
+            )
+        self._poison = None
+        checkpoint: Any = made.checkpoint
+        forward: Any = made.runner
+        reverse: Any = made.reverse
+        if self.self_check:
+            self._poison = Poison(made.checkpoint, forward, reverse, made.shift)
+            checkpoint, forward, reverse = self._poison.checkpoint, self._poison.forward, self._poison.reverse
+        self._revolver = Revolver(checkpoint, forward, reverse, schedule=schedule, storage=self._storage)
+        self._storage.clear()
+        return self._revolver
+
+    @contextlib.contextmanager
+    def _verifying(self, schedule: Revolve, *, self_check: bool) -> Iterator[None]:
+        """Run shots by another schedule, in a storage of its own."""
+        self._check_open()
+        kept = self._forced, self.self_check, self._limit, self._storage
+        self._forced, self.self_check, self._limit, self._storage = (
+            schedule,
+            self_check,
+            schedule.n_timesteps,
+            None,
+        )
+        self._revolver = self._poison = None
+        try:
+            yield
+        finally:
+            self._close_storage()
+            self._forced, self.self_check, self._limit, self._storage = kept
+            self._revolver = self._poison = None
+            self._turned = False
+
+    def _close_storage(self) -> None:
+        """Give the memory of the snapshots back."""
+        if self._storage is not None:
+            self._storage.close()
+        self._storage = None
+
+    def _prepare_poison(self, poison: Poison) -> None:
+        """Put x_0 into the fields, find out what the forward operator writes, and poison the rest."""
+        made = self._made
+        if made.forward.time_range.n_timesteps == 0:
+            return
+        if self._free:
+            made.checkpoint.set_initial()
+        poison.learn(made.forward)
+        poison.started(0)
+
+
+class _Runner(Operator):
+    """Whatever operator runs forward at the moment: the forward one, after the turn perhaps another."""
+
+    def apply(self, t_start: int, t_end: int) -> None:
+        raise ScheduleError("no operator was chosen to run forward")
+
+    def use(self, operator: DevitoOperator) -> None:
+        """Let this operator run from now on."""
+        # An attribute of the object hides the class's method: the driver calls the operator itself.
+        self.apply = operator.apply  # type: ignore[method-assign]
+
+
+@dataclasses.dataclass
+class _Made:
+    """The fields and operators for one ring length."""
+
+    analysis: Analysis
+    ring: int
+    forward: DevitoOperator
+    reverse: DevitoOperator
+    recompute: DevitoOperator | None
+    runner: _Runner = dataclasses.field(default_factory=_Runner)
+    forward_range: TimeRange = _NOTHING
+    shift: int = 0
+    retained: Retention = dataclasses.field(default_factory=lambda: Retention(1, 0, 1, ()))
+    checkpoint: TimeFunctionCheckpoint = dataclasses.field(init=False)
+
+    @property
+    def forward_bytes(self) -> int:
+        """Bytes of all forward wavefields, those saved at every timestep included."""
+        return sum(field.ring * field.slice_bytes for field in self.analysis.fields) + self.saved_bytes
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the forward fields that are saved at every timestep."""
+        rings = {id(field.function) for field in self.analysis.fields}
+        total = 0
+        for name, function in self.analysis.forward_bound.items():
+            if (
+                self.analysis.forward[name].writes
+                and getattr(function, "is_TimeFunction", False)
+                and id(function) not in rings
+            ):
+                total += (
+                    int(np.prod(function.shape_allocated, dtype=np.int64)) * np.dtype(function.dtype).itemsize
+                )
+        return total
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What the plan needs to know about sizes.
+
+    Attributes
+    ----------
+    slice_bytes : int
+        One slice of every field whose ring follows ``save`` [bytes].
+    state_bytes : int
+        One snapshot [bytes].
+    fixed_bytes : int
+        Forward fields that take the same for every window, and the slices of a ring beyond its window
+        [bytes].
+    gap : int
+        Ring length minus window.
+    smallest_ring : int
+        Least ring length that the operators allow.
+    min_window : int
+        Window of the smallest ring.
+    max_window : int or None
+        Window that fields of fixed ring length allow.
+    """
+
+    slice_bytes: int
+    state_bytes: int
+    fixed_bytes: int
+    gap: int
+    smallest_ring: int
+    min_window: int
+    max_window: int | None
+
+    @classmethod
+    def of(cls, made: _Made) -> _Sizes:
+        kept = made.retained
+        following = [field for field in kept.fields if _follows(field, made.ring)]
+        fixed = [field for field in kept.fields if not _follows(field, made.ring)]
+        slice_bytes = sum(field.slice_bytes for field in following)
+        fixed_bytes = made.saved_bytes + sum(field.ring * field.slice_bytes for field in fixed)
+        state_bytes = slot_nbytes(made.checkpoint.get_data(0))
+        smallest = max((field.slices + 1 for field in following), default=0)
+        if made.analysis.cautious:
+            return cls(
+                slice_bytes,
+                state_bytes,
+                fixed_bytes + (smallest - 1) * slice_bytes,
+                smallest - 1,
+                smallest,
+                1,
+                1,
+            )
+        window_follows = _window(following, kept.lag, made.shift)
+        max_window = _window(fixed, kept.lag, made.shift)
+        gap = 0 if window_follows is None else made.ring - window_follows
+        least = max(smallest - gap, 1, kept.lookback)
+        if max_window is not None:
+            least = min(least, max_window)
+        return cls(
+            slice_bytes, state_bytes, fixed_bytes + gap * slice_bytes, gap, smallest, least, max_window
+        )
+
+
+def _slices_at_most(field: FieldState) -> int:
+    """Return a bound of the slices that a state can need of a field."""
+    return max(field.slices, 2 - field.reads[0] if field.reads is not None else 0)
+
+
+def _release(made: _Made) -> None:
+    """Give back the memory of rings that are not going to be used."""
+    for operator in (made.forward, made.reverse, made.recompute):
+        if operator is not None:
+            operator.release()
+    fields = [field.function for field in made.analysis.fields if _follows(field, made.ring)]
+    del made.checkpoint
+    for function in fields:
+        # Caches of symbols keep the function alive, and with it its data; Devito allocates anew where it is
+        # used.
+        function._data = None
+
+
+def _follows(field: FieldState, ring: int) -> bool:
+    """Return whether a field's ring has the length that the factory was asked for."""
+    return isinstance(field.function.save, Buffer) and field.ring == ring
+
+
+def _window(fields: Sequence[FieldState], lag: int, shift: int) -> int | None:
+    """Return the window that these fields allow; None where the reverse operator reads none of them."""
+    windows = [
+        field.ring + field.reads[0] + shift - field.head - lag for field in fields if field.reads is not None
+    ]
+    return min(windows) if windows else None
