@@ -1,0 +1,223 @@
+"""Compute the FWI gradient of one shot inside a memory budget, and say what it took."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..budget import format_bytes, parse_bytes
+from ..errors import BudgetError
+from .models import generated_model, load_model, smooth
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .figure import MemorySamples
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m pyrevolve.demo",
+        description="The gradient of full waveform inversion for one shot, inside a memory budget: simulates "
+        "data in a true model, then back-propagates the residual of a smooth background model.",
+    )
+    result.add_argument(
+        "--memory", default="100 MiB", help='budget for the wavefield and all snapshots, such as "2 GiB"'
+    )
+    result.add_argument(
+        "--model",
+        type=Path,
+        help="P velocity in km/s: .npy, SEG-Y (.sgy, .segy; one trace per x), or raw float32 with --shape; "
+        "by default a layered model with anomalies is generated",
+    )
+    result.add_argument(
+        "--shape", type=int, nargs="+", metavar="N", help="shape of a raw model file, x slowest, z fastest"
+    )
+    result.add_argument("--spacing", type=float, default=7.5, help="grid spacing [m], default 7.5")
+    result.add_argument(
+        "--size", type=int, default=301, help="points a side of the generated model, default 301"
+    )
+    result.add_argument("--tn", type=float, default=1500.0, help="recording time [ms], default 1500")
+    result.add_argument(
+        "--f0", type=float, default=15.0, help="peak frequency of the source [Hz], default 15"
+    )
+    result.add_argument(
+        "--check", action="store_true", help="compare the gradient with store-all (as many timesteps as fit)"
+    )
+    result.add_argument(
+        "--output",
+        type=Path,
+        default=Path("pyrevolve-demo.png"),
+        help="picture to write, default %(default)s",
+    )
+    return result
+
+
+class MemoryWatch:
+    """Samples the resident memory of this process in the background, 50 times a second."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self._times: list[float] = []
+        self._bytes: list[int] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._base = self._process.memory_info().rss
+        self._began = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def now(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._began
+
+    def samples(self) -> MemorySamples:
+        """Return times [s] and bytes beyond those at the start."""
+        return np.array(self._times), np.array(self._bytes, dtype=np.float64)
+
+    def peak(self) -> int:
+        """Most bytes beyond those at the start."""
+        return max(self._bytes, default=0)
+
+    def _watch(self) -> None:
+        while True:
+            self._times.append(self.now())
+            self._bytes.append(self._process.memory_info().rss - self._base)
+            if self._stop.wait(0.02):
+                return
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run the demonstration; returns the exit status."""
+    options = parser().parse_args(given)
+    try:
+        memory = parse_bytes(options.memory)
+        shape = tuple(options.shape) if options.shape else None
+        vp = generated_model(options.size) if options.model is None else load_model(options.model, shape)
+        return run(vp, memory, options)
+    except (ValueError, OSError, ImportError) as error:
+        hint = " (--memory)" if isinstance(error, BudgetError) else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return 2
+
+
+def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -> int:
+    """Compute, print and draw."""
+    from devito import configuration
+
+    from ..devito import CheckpointedAdjoint, Problem
+    from .acoustic import Acoustic, Shot
+    from .figure import draw
+
+    configuration["log-level"] = "ERROR"
+    logging.getLogger("pyrevolve").setLevel(logging.ERROR)
+    background = smooth(vp, max(5, min(vp.shape) // 12))
+    model = Acoustic(vp, options.spacing)
+    shot = Shot(model, options.tn, f0=options.f0 / 1000)
+    gradient = model.gradient_field()
+    v = model.wavefield(name="v")
+    where = options.model.name if options.model else "generated"
+    print(
+        f"model      {where}: {' x '.join(map(str, vp.shape))} points of {options.spacing:g} m, "
+        f"{vp.min():.2f} to {vp.max():.2f} km/s, absorbing layers of {model.layers} points"
+    )
+    print(f"shot       {options.tn:g} ms in {shot.steps} timesteps of {shot.dt:g} ms, {options.f0:g} Hz")
+
+    print("observed   simulating in the true model ...", flush=True)
+    u = model.wavefield()
+    model.forward(u, shot).apply(u=u, **shot.arguments())
+    observed = shot.simulated.data.copy()
+    slice_bytes = u.data_with_halo[0].nbytes
+    del u
+    model.set_velocity(background)
+
+    def build(save: Any) -> Problem:
+        u = model.wavefield(save)
+        return Problem(
+            forward=model.forward(u, shot),
+            recompute=model.forward(u, shot, receivers=False),
+            reverse=model.gradient(u, v, shot, gradient),
+        )
+
+    print("plan       building and measuring the operators ...", flush=True)
+    with CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments()) as adjoint:
+        plan = adjoint.plan
+        store_all = (shot.steps + 2) * slice_bytes
+        print(plan)
+
+        def compute(runner: Any) -> npt.NDArray[Any]:
+            gradient.data[:] = 0
+            runner.forward()
+            shot.residual.data[:] = shot.simulated.data - observed
+            runner.reverse()
+            return np.array(gradient.data)
+
+        print("gradient   forward and reverse sweep ...", flush=True)
+        with MemoryWatch() as watch:
+            gradient.data[:] = 0
+            began = watch.now()
+            adjoint.forward()
+            turn = watch.now()
+            shot.residual.data[:] = shot.simulated.data - observed
+            adjoint.reverse()
+            seconds = watch.now() - began
+        misfit = 0.5 * float(np.sum(shot.residual.data.astype(np.float64) ** 2)) * shot.dt
+        image = np.array(gradient.data)
+        profiler = adjoint.profiler
+        from ..crevolve import Kind
+
+        steps = profiler[Kind.FORWARD].steps
+        print(f"misfit     {misfit:.6g}")
+        print(
+            f"forward    {plan.forward_steps} steps predicted, {steps} run, "
+            f"{steps / shot.steps:.2f} per timestep"
+        )
+        print(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
+        print(
+            f"memory     {format_bytes(adjoint.memory_held)} of {format_bytes(memory)} held; "
+            f"store-all would take {format_bytes(store_all)}, "
+            f"{store_all / adjoint.memory_held:.1f} times as much"
+        )
+        draw(
+            options.output,
+            vp=vp,
+            background=background,
+            gradient=model.physical(image),
+            spacing=options.spacing,
+            samples=watch.samples(),
+            turn=turn,
+            held=adjoint.memory_held,
+            budget=memory,
+            store_all=store_all,
+        )
+        print(f"picture    {options.output}")
+        if not options.check:
+            return 0
+        print("check      comparing with store-all ...", flush=True)
+        verification = adjoint.verify(compute)
+        print(verification)
+        return 0 if verification.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
