@@ -1,0 +1,99 @@
+"""What the benchmarks share: facts about the machine, the environment of pyrevolve 2.2.8, workers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import venv
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / ".venv-reference"
+REFERENCE_PACKAGES = ["pyrevolve==2.2.8", "devito==4.8.23", "psutil"]
+
+
+def facts(*packages: str) -> dict[str, object]:
+    """Describe the machine and the packages."""
+    model = platform.processor()
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    known = {name: installed_version(name) for name in packages}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_GiB": round(memory, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+        **known,
+    }
+
+
+def installed_version(package: str) -> str:
+    """Return a package's version, or that there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def print_facts(given: dict[str, object]) -> None:
+    """Print what `facts` found."""
+    print("command    " + " ".join(["python", *sys.argv]))
+    print("machine    " + ", ".join(f"{name} {value}" for name, value in given.items()))
+    if float(str(given["load_average"])) > 0.5:
+        print("WARNING    something else is running on this machine; times are not to be trusted")
+
+
+def reference_python(given: Path | None) -> Path:
+    """Return the interpreter of an environment with pyrevolve 2.2.8, made on the first use."""
+    if given is not None:
+        return given
+    python = REFERENCE / "bin" / "python"
+    if not python.exists():
+        print(f"making {REFERENCE.name} with {', '.join(REFERENCE_PACKAGES)} ...", flush=True)
+        venv.create(REFERENCE, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REFERENCE_PACKAGES], check=True)
+    return python
+
+
+def worker(
+    python: Path | str, script: Path, arguments: dict[str, object], **environment: str
+) -> dict[str, object]:
+    """Run a worker script in a process of its own and return the JSON object of its last line."""
+    # Whatever this process imports pyrevolve from, another interpreter has its own.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if str(python) == sys.executable:
+        inherited = dict(os.environ)
+    done = subprocess.run(
+        [str(python), str(script), json.dumps(arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=script.parent,
+        env={**inherited, **environment},
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{script.name} {arguments} failed with status {done.returncode}")
+    result: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def load_acoustic():
+    """Import pyrevolve/demo/acoustic.py by its path: it needs Devito only, not this pyrevolve."""
+    spec = importlib.util.spec_from_file_location("acoustic", ROOT / "pyrevolve" / "demo" / "acoustic.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["acoustic"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,136 @@
+"""The benchmark that matters: one FWI gradient on Marmousi, by time and by slices held.
+
+    python benchmarks/gradient.py --model PATH/vp_marmousi_bi
+
+Compares, with the same Devito operators, one process after the other and nothing else running: this package,
+pyrevolve 2.2.8 with Devito's own adapter (in an environment of its own, `.venv-reference`), and store-all
+with its memory touched for the first time (cold) and again (warm). Every figure is the median over the shots
+of one process after its first; one round of all configurations follows another so that slow drifts of the
+machine meet all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+from pathlib import Path
+
+from common import ROOT, facts, print_facts, reference_python, worker
+
+WORKER = Path(__file__).with_name("gradient_worker.py")
+#: Slices held: for pyrevolve 2.2.8 a plain field of 3 slices and 2 for every checkpoint.
+SLICES = (23, 43, 103, 203)
+WANTED = {23: 1.5, 43: 1.6, 103: 1.8, 203: 2.05}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", type=Path, help="raw float32 P velocity, km/s; by default one is generated"
+    )
+    parser.add_argument("--shape", type=int, nargs=2, default=(1601, 401))
+    parser.add_argument("--spacing", type=float, default=7.5, help="grid spacing [m]")
+    parser.add_argument("--tn", type=float, default=3000.0, help="recording time [ms]")
+    parser.add_argument("--slices", type=int, nargs="+", default=SLICES)
+    parser.add_argument("--rounds", type=int, default=2, help="processes per configuration")
+    parser.add_argument("--shots", type=int, default=3, help="shots per process, the first one not counted")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8 and Devito")
+    parser.add_argument("--csv", type=Path, default=ROOT / "benchmarks" / "results" / "gradient.csv")
+    options = parser.parse_args()
+
+    machine = facts("pyrevolve", "devito", "numpy")
+    print_facts(machine)
+    reference = reference_python(options.reference_python)
+    problem = {
+        "model": None if options.model is None else str(options.model.resolve()),
+        "shape": list(options.shape),
+        "spacing": options.spacing,
+        "tn": options.tn,
+        "shots": options.shots,
+    }
+    environment = {
+        "DEVITO_LANGUAGE": "openmp",
+        "DEVITO_LOGGING": "ERROR",
+        "OMP_NUM_THREADS": str(options.threads),
+        "OMP_PROC_BIND": "true",
+    }
+    runs: dict[tuple[str, int], list[dict]] = {}
+    for turn in range(options.rounds):
+        for name, python, slices in [
+            ("store-all", sys.executable, 0),
+            *(("pyrevolve", sys.executable, m) for m in options.slices),
+            *(("pyrevolve 2.2.8", reference, m) for m in options.slices),
+        ]:
+            print(f"round {turn + 1}: {name} {slices or ''} ...", file=sys.stderr, flush=True)
+            result = worker(python, WORKER, {**problem, "what": name, "slices": slices}, **environment)
+            runs.setdefault((name, slices), []).append(result)
+
+    rows = []
+    for (name, slices), results in runs.items():
+        warm = [t for result in results for t in result["seconds"][1:]]
+        row = {
+            "what": name,
+            "slices": slices or results[0]["slices_held"],
+            "seconds": statistics.median(warm),
+            "least": min(warm),
+            "cold": statistics.median(result["seconds"][0] for result in results),
+            "forward_steps": results[0]["forward_steps"],
+            "timesteps": results[0]["timesteps"],
+            "held_MiB": results[0]["held"] / 2**20,
+            "peak_MiB": max(result["peak"] for result in results) / 2**20,
+            "window": results[0].get("window", ""),
+            "snapshots": results[0].get("snapshots", ""),
+            "efficiency": statistics.median(e for r in results for e in r.get("efficiency", [])[1:])
+            if "efficiency" in results[0]
+            else "",
+            "gradient": results[0]["gradient"],
+        }
+        rows.append(row)
+    by = {(row["what"], row["slices"]): row for row in rows}
+    stored = next(row for row in rows if row["what"] == "store-all")
+
+    print(
+        f"\n{stored['timesteps']} timesteps, {results[0]['cells']} grid points, "
+        f"one slice {results[0]['slice'] / 2**20:.2f} MiB"
+    )
+    print(
+        f"{'':17}{'slices':>7}{'held':>10}{'peak RSS':>10}{'forward':>9}{'factor':>8}{'time':>9}"
+        f"{'x 2.2.8':>9}{'x store':>9}{'effic.':>8}  K, S"
+    )
+    print(f"{'':24}{'MiB':>10}{'MiB':>10}{'steps':>9}{'':>8}{'s':>9}")
+    for row in rows:
+        old = by.get(("pyrevolve 2.2.8", row["slices"]))
+        speed = f"{old['seconds'] / row['seconds']:.2f}" if old and row is not old else ""
+        effic = f"{row['efficiency']:.3f}" if row["efficiency"] != "" else ""
+        what = "store-all warm" if row is stored else row["what"]
+        print(
+            f"{what:17}{row['slices']:>7}{row['held_MiB']:>10.1f}{row['peak_MiB']:>10.1f}{row['forward_steps']:>9}"
+            f"{row['forward_steps'] / row['timesteps']:>8.3f}{row['seconds']:>9.2f}{speed:>9}"
+            f"{row['seconds'] / stored['seconds']:>9.2f}{effic:>8}  {row['window']} {row['snapshots']}"
+        )
+    print(
+        f"{'store-all cold':17}{stored['slices']:>7}{stored['held_MiB']:>10.1f}{stored['peak_MiB']:>10.1f}"
+        f"{stored['forward_steps']:>9}{1:>8.3f}{stored['cold']:>9.2f}"
+    )
+    same = {row["gradient"] for row in rows}
+    print("\ngradients: " + ("all equal bit for bit" if len(same) == 1 else f"DIFFERENT: {sorted(same)}"))
+    for slices, wanted in WANTED.items():
+        new, old = by.get(("pyrevolve", slices)), by.get(("pyrevolve 2.2.8", slices))
+        if new and old:
+            ratio = old["seconds"] / new["seconds"]
+            print(f"at {slices} slices: {ratio:.2f} x the speed of 2.2.8 (wanted {wanted})")
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    with options.csv.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"written to {options.csv}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""One configuration of gradient.py in a process of its own; prints one JSON object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from common import load_acoustic
+from devito import Buffer, configuration
+
+configuration["log-level"] = "ERROR"
+acoustic = load_acoustic()
+
+
+def velocity(given):
+    if given["model"]:
+        return np.fromfile(Path(given["model"]), "<f4").reshape(given["shape"])
+    nx, nz = given["shape"]
+    depth = np.arange(nz) / nz + 0.1 * np.sin(np.arange(nx) / nx * 7)[:, None]
+    return (1.5 + 3.2 * np.clip(np.floor(8 * depth) / 8, 0, 1)).astype(np.float32)
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    model = acoustic.Acoustic(velocity(given), given["spacing"])
+    shot = acoustic.Shot(model, given["tn"])
+    gradient = model.gradient_field()
+    v = model.wavefield(name="v")
+    # Any residual does; the wavelet of the source at every receiver is as good as observed data.
+    residual = np.zeros(shot.residual.data.shape, np.float32)
+    residual[:] = shot.wavelet()[:, None] * np.linspace(-1, 1, residual.shape[1])
+    result = {
+        "timesteps": shot.steps,
+        "cells": int(np.prod(model.grid.shape)),
+        "slice": model.wavefield().data_with_halo[0].nbytes,
+    }
+    shot.residual.data[:] = residual
+    what = {"store-all": store_all, "pyrevolve": this_package, "pyrevolve 2.2.8": old_package}[given["what"]]
+    sweep, after = what(given, model, shot, v, gradient, result)
+
+    result["seconds"] = []
+    for _ in range(given["shots"]):
+        gradient.data[:] = 0
+        began = time.perf_counter()
+        sweep()
+        result["seconds"].append(time.perf_counter() - began)
+        after()
+    result["gradient"] = hashlib.sha256(np.ascontiguousarray(gradient.data).tobytes()).hexdigest()[:12]
+    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))
+
+
+def store_all(given, model, shot, v, gradient, result):
+    slices = shot.steps + 2
+    u = model.wavefield(Buffer(slices))
+    forward = model.forward(u, shot)
+    reverse = model.gradient(u, v, shot, gradient)
+    forward.cfunction, reverse.cfunction  # noqa: B018  (compiles; the field's memory stays untouched)
+    result.update(forward_steps=shot.steps, slices_held=slices, held=slices * result["slice"])
+
+    def sweep():
+        u.data_with_halo[:2] = 0
+        v.data_with_halo[:] = 0
+        forward.apply(**shot.arguments())
+        reverse.apply(**shot.arguments())
+
+    return sweep, lambda: None
+
+
+def this_package(given, model, shot, v, gradient, result):
+    from pyrevolve.devito import CheckpointedAdjoint, Problem
+
+    def build(save):
+        u = model.wavefield(save)
+        return Problem(forward=model.forward(u, shot), reverse=model.gradient(u, v, shot, gradient))
+
+    memory = given["slices"] * result["slice"]
+    adjoint = CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments())
+    plan = adjoint.plan
+    result.update(
+        forward_steps=plan.forward_steps,
+        slices_held=given["slices"],
+        held=adjoint.plan.planned_bytes,
+        window=plan.window,
+        snapshots=plan.n_snapshots,
+        predicted=plan.predicted_seconds,
+        efficiency=[],
+    )
+
+    def sweep():
+        adjoint.forward()
+        adjoint.reverse()
+
+    def after():
+        """Compare the predicted time, with costs measured here and now, with the shot's."""
+        costs = adjoint.measure_costs()
+        seconds = result["seconds"][-1]
+        result["efficiency"].append(plan.schedule.makespan(costs) / seconds)
+
+    return sweep, after
+
+
+def old_package(given, model, shot, v, gradient, result):
+    """As Devito's own tests and tutorials use it: a new Revolver for every gradient."""
+    from devito.checkpointing import CheckpointOperator, DevitoCheckpoint
+
+    from pyrevolve import Revolver
+
+    u = model.wavefield()
+    forward = model.forward(u, shot)
+    reverse = model.gradient(u, v, shot, gradient)
+    n_checkpoints = (given["slices"] - 3) // 2
+    steps = [0]
+
+    class Counting(CheckpointOperator):
+        def apply(self, t_start, t_end):
+            steps[0] += t_end - t_start
+            super().apply(t_start, t_end)
+
+    wrapped_forward = Counting(forward, u=u, dt=shot.dt)
+    wrapped_reverse = CheckpointOperator(reverse, u=u, dt=shot.dt)
+    held = (3 + 2 * n_checkpoints) * result["slice"]
+    result.update(slices_held=given["slices"], held=held, snapshots=n_checkpoints)
+
+    def sweep():
+        u.data_with_halo[:] = 0
+        v.data_with_halo[:] = 0
+        steps[0] = 0
+        revolver = Revolver(
+            DevitoCheckpoint([u]), wrapped_forward, wrapped_reverse, n_checkpoints, shot.steps
+        )
+        revolver.apply_forward()
+        revolver.apply_reverse()
+
+    def after():
+        result["forward_steps"] = steps[0]
+
+    return sweep, after
+
+
+if __name__ == "__main__":
+    main()
