@@ -24,7 +24,8 @@ SANITIZE = os.environ.get("PYREVOLVE_SANITIZE", "")
 # Threads of our own and never OpenMP: a second OpenMP runtime beside Devito's makes every step several times
 # slower. No -march=native: a wheel runs on every machine of its architecture.
 UNIX_COMPILE = ["-std=c++17", "-O3", "-g0", "-pthread", "-fvisibility=hidden", "-fvisibility-inlines-hidden"]
-UNIX_LINK = ["-pthread"]
+# The C library's own dlopen needs -ldl before glibc 2.34.
+UNIX_LINK = ["-pthread", "-ldl"] if sys.platform.startswith("linux") else ["-pthread"]
 MSVC_COMPILE = ["/std:c++17", "/O2", "/EHsc"]
 SANITIZE_COMPILE = [
     f"-fsanitize={SANITIZE}",

@@ -45,9 +45,8 @@ def test_gradient_equals_what_devito_computes_from_stored_fields(name):
             case.build, n_checkpoints=3, window=RING - case.gap, arguments=case.arguments
         )
         found = case.shot(adjoint)
-        forward, reverse = (
-            getattr(Problem.of(case.build(case.source.nt)), k) for k in ("forward", "reverse")
-        )
+        problem = Problem.of(case.build(case.source.nt))
+        forward, reverse = problem.forward, problem.reverse
         stored = {p.name for p in forward.input if p.is_TimeFunction}
         for parameter in reverse.input:
             if parameter.is_TimeFunction and parameter.name not in stored:

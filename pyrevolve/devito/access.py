@@ -219,8 +219,7 @@ def _against_compiler(operator: Any, function: Any, time: Any, access: Access, w
     if (min(offsets), max(offsets)) != (interval.lower, interval.upper):
         return (
             f"the expressions span {min(offsets)} ... {max(offsets)} in {time}, but the compiler's data "
-            "space "
-            f"{interval.lower} ... {interval.upper}"
+            f"space {interval.lower} ... {interval.upper}"
         )
     return ""
 

@@ -263,8 +263,8 @@ class CheckpointedAdjoint:
 
         Notes
         -----
-        Timesteps are run again during `reverse`, from the same arguments: do not change sources and models, nor
-        the forward fields, before it has returned.
+        Timesteps are run again during `reverse`, from the same arguments: do not change sources and models,
+        nor the forward fields, before it has returned.
         """
         self._check_open()
         self._turned = False
@@ -622,15 +622,13 @@ class CheckpointedAdjoint:
             raise ValueError(
                 f"the forward operator runs {forward.n_timesteps} timesteps (time {forward.first} ... "
                 f"{forward.last}), the reverse operator {reverse.n_timesteps} ({reverse.first} ... "
-                f"{reverse.last}); "
-                "both must be the same: give time_m and time_M"
+                f"{reverse.last}); both must be the same: give time_m and time_M"
             )
         if reverse.first - forward.first != shift:
             raise ValueError(
                 f"the reverse operator starts at time {reverse.first} and the forward operator at "
-                f"{forward.first}; the "
-                f"rings were planned for a difference of {shift}. Give the same ranges when the object is "
-                "made"
+                f"{forward.first}; the rings were planned for a difference of {shift}. Give the same ranges "
+                "when the object is made"
             )
 
     def _check_repeatable(self, made: _Made, runner: DevitoOperator) -> None:
@@ -660,8 +658,7 @@ class CheckpointedAdjoint:
                     raise UnsupportedOperatorError(
                         f"timesteps have to be run again, but the operator {name} writes {other} into the "
                         f"array that the reverse operator reads as {function}: the residual would be "
-                        "overwritten "
-                        f"while it is used. Hand another array to reverse(), or {remedy}"
+                        f"overwritten while it is used. Hand another array to reverse(), or {remedy}"
                     )
 
     # --- running --------------------------------------------------------------------------------------------

@@ -201,7 +201,6 @@ def _ring(field: FieldState) -> tuple[npt.NDArray[Any], ...]:
     if not all(array.flags.c_contiguous for array in slices):
         raise ValueError(
             f"the time slices of {field.name} are not contiguous in memory; its time index must come first "
-            "and "
-            "its data must be in C order"
+            "and its data must be in C order"
         )
     return slices

@@ -64,8 +64,7 @@ class DevitoOperator(Operator):
             if name not in self._names:
                 raise UnsupportedOperatorError(
                     f"operator {operator.name} has no parameter {name}: its time range is fixed, so it "
-                    "cannot be "
-                    "run in parts"
+                    "cannot be run in parts"
                 )
         self._first = self._names.index(self._minimum)
         self._last = self._names.index(self._maximum)

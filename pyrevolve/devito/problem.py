@@ -79,8 +79,7 @@ class Problem:
             return cls(forward=made[0], reverse=made[1], recompute=made[2] if len(made) == 3 else None)
         raise TypeError(
             "build(save) must return a pyrevolve.devito.Problem or a tuple (forward, reverse[, recompute]) "
-            "of "
-            f"devito operators, got {type(made).__name__}"
+            f"of devito operators, got {type(made).__name__}"
         )
 
 
@@ -141,10 +140,9 @@ class Analysis:
                 if low < 1 - field.slices or high > 1:
                     raise UnsupportedOperatorError(
                         f"the reverse operator seems to read {field.name} at the offsets {low} ... {high}, "
-                        "further "
-                        "than classic checkpointing retains, and this could not be made sure of: "
-                        f"{self.cautious}. "
-                        f"Declare what it reads: Problem(reads={{{field.name!r}: (lowest, highest)}})"
+                        "further than classic checkpointing retains, and this could not be made sure of: "
+                        f"{self.cautious}. Declare what it reads: Problem(reads={{{field.name!r}: (lowest, "
+                        "highest)})"
                     )
         kept = classic([field.function for field in self.fields])
         return dataclasses.replace(kept, fields=self.fields)
@@ -172,14 +170,12 @@ class Analysis:
             if id(bound[name]) in rings:
                 raise ValueError(
                     f"the argument {name}= would replace the forward field {name}, which was built for this "
-                    "window "
-                    "and whose slices are the state; leave it out"
+                    "window and whose slices are the state; leave it out"
                 )
             if id(value) in rings:
                 raise ValueError(
                     f"the argument {name}= is the forward field {rings[id(value)]}, but the operators were "
-                    "analysed "
-                    "with another function; bind it in "
+                    "analysed with another function; bind it in "
                     f"Problem({'reverse' if reverse else 'forward'}_arguments=...)"
                 )
 
@@ -226,8 +222,7 @@ def analyse(problem: Problem) -> Analysis:
     if not rings:
         raise UnsupportedOperatorError(
             f"operator {forward.name} writes no TimeFunction that lives in a ring: there is nothing to "
-            "checkpoint. "
-            "Make the forward field with save=save in build(save)"
+            "checkpoint. Make the forward field with save=save in build(save)"
         )
     reads = _reverse_reads(forward, reverse, written, reverse_bound)
     declared = _declared(problem.reads, rings)
@@ -278,9 +273,8 @@ def _check_direction(
     for access, expected in ((forward, True), (reverse, False), (recompute, True)):
         if access is not None and access.forward is not expected:
             raise UnsupportedOperatorError(
-                f"operator {access.name} steps {'forward' if access.forward else 'backward'} in time, but "
-                "it was "
-                f"given as the {'forward or recompute' if expected else 'reverse'} operator"
+                f"operator {access.name} steps {'forward' if access.forward else 'backward'} in time, but it "
+                f"was given as the {'forward or recompute' if expected else 'reverse'} operator"
             )
 
 
@@ -300,26 +294,21 @@ def _reverse_reads(
             if access.writes:
                 raise UnsupportedOperatorError(
                     f"the reverse operator {reverse.name} writes the forward field {field}; timesteps that "
-                    "are "
-                    "reversed later would read what it left there. Let it write a field of its own"
+                    "are reversed later would read what it left there. Let it write a field of its own"
                 )
             reads[field] = name
         elif access.reads and not access.writes and getattr(function, "is_TimeFunction", False):
             if name in written:
                 raise UnsupportedOperatorError(
-                    f"the reverse operator {reverse.name} reads a TimeFunction {name} that is not the "
-                    "object which "
-                    f"the forward operator {forward.name} writes; make both with the same object, or bind "
-                    "it: "
-                    f"Problem(reverse_arguments={{{name!r}: ...}})"
+                    f"the reverse operator {reverse.name} reads a TimeFunction {name} that is not the object "
+                    f"which the forward operator {forward.name} writes; make both with the same object, or "
+                    f"bind it: Problem(reverse_arguments={{{name!r}: ...}})"
                 )
             if function._time_buffering:
                 raise UnsupportedOperatorError(
-                    f"the reverse operator {reverse.name} reads {name}, which neither operator writes; if "
-                    "it is a "
-                    f"forward field, bind it: Problem(reverse_arguments={{{name!r}: ...}}); data given for "
-                    "every "
-                    "timestep needs save="
+                    f"the reverse operator {reverse.name} reads {name}, which neither operator writes; if it "
+                    f"is a forward field, bind it: Problem(reverse_arguments={{{name!r}: ...}}); data given "
+                    "for every timestep needs save="
                 )
     return reads
 
@@ -383,9 +372,8 @@ def _check_fields(fields: Sequence[Any] | None, states: Iterable[FieldState]) ->
     for state in states:
         if id(state.function) not in given and (state.slices or state.reads is not None):
             raise UnsupportedOperatorError(
-                f"the forward operator carries {state.name} from one timestep to the next, but fields= "
-                "lacks it: "
-                f"timesteps would be run again from a state with a stale {state.name}. Add it, or leave "
+                f"the forward operator carries {state.name} from one timestep to the next, but fields= lacks "
+                f"it: timesteps would be run again from a state with a stale {state.name}. Add it, or leave "
                 "fields= out"
             )
         given.discard(id(state.function))

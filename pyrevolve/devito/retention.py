@@ -124,14 +124,12 @@ def field_state(function: Any, forward: Access, reads: tuple[int, int] | None) -
     if read and read[-1] > top:
         raise UnsupportedOperatorError(
             f"the forward operator reads {function.name} {read[-1]} timesteps ahead of its loop but writes "
-            "it "
-            f"only up to {top}: it reads what the ring happens to hold"
+            f"it only up to {top}: it reads what the ring happens to hold"
         )
     if top not in forward.assigns:
         raise UnsupportedOperatorError(
             f"the forward operator adds to the newest slice of {function.name} without assigning it first, "
-            "so "
-            "the slice keeps what the ring held before; assign it (Eq) and then add to it (Inc, inject)"
+            "so the slice keeps what the ring held before; assign it (Eq) and then add to it (Inc, inject)"
         )
     # Reading the slice that the same timestep wrote needs nothing from an earlier one.
     slices = max(0, top - read[0]) if read else 0
@@ -176,10 +174,9 @@ def retention(fields: Sequence[FieldState], shift: int = 0) -> Retention:
     if lag > 1:
         late = next(fields[i].name for i, (_, high) in spans.items() if high + 1 - fields[i].settled == lag)
         raise UnsupportedOperatorError(
-            f"the reverse operator reads {late} {lag} timesteps ahead of the timestep that it reverses, "
-            "when the "
-            "forward run has not computed it; shift the reverse operator's range (time_m, time_M) or its "
-            "equation"
+            f"the reverse operator reads {late} {lag} timesteps ahead of the timestep that it reverses, when "
+            "the forward run has not computed it; shift the reverse operator's range (time_m, time_M) or "
+            "its equation"
         )
     # "Or store one more slice": a condition that reads far back needs it in the state.
     least = 1 - lag
@@ -193,14 +190,13 @@ def retention(fields: Sequence[FieldState], shift: int = 0) -> Retention:
         if field.ring < field.slices + 1:
             raise UnsupportedOperatorError(
                 f"{field.name} has a ring of {field.ring} slices, but {field.slices} make a state and one "
-                "more is "
-                f"being written; give it save=Buffer({field.slices + 1}) or more"
+                f"more is being written; give it save=Buffer({field.slices + 1}) or more"
             )
     if not spans:
         raise UnsupportedOperatorError(
             "the reverse operator reads none of the forward operator's fields: there is nothing to "
-            "checkpoint. "
-            "Make both operators with the same TimeFunction object, or bind it with reverse_arguments"
+            "checkpoint. Make both operators with the same TimeFunction object, or bind it with "
+            "reverse_arguments"
         )
     window = min(grown[i].ring + low for i, (low, _) in spans.items()) - lag
     lookback = min(grown[i].slices + low for i, (low, _) in spans.items()) - lag

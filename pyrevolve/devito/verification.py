@@ -342,8 +342,7 @@ class _StoredAdjoint:
             if function.shape_allocated[0] < self._ring(count) and _is_read(adjoint, function.name):
                 raise UnsupportedOperatorError(
                     f"build(save) must make {function.name} with save=save, so that all timesteps can be "
-                    "stored for the "
-                    f"comparison; its ring has {function.shape_allocated[0]} slices"
+                    f"stored for the comparison; its ring has {function.shape_allocated[0]} slices"
                 )
 
     def _ring(self, count: int) -> int:

@@ -15,10 +15,10 @@
 #include <sched.h>
 #endif
 #if defined(__SSE2__) || defined(_M_X64)
-#define REVOLVE_HAS_STREAMING_STORES 1
+#define REVOLVE_HAS_SSE2 1
 #include <emmintrin.h>
 #else
-#define REVOLVE_HAS_STREAMING_STORES 0
+#define REVOLVE_HAS_SSE2 0
 #endif
 
 namespace revolve {
@@ -29,31 +29,44 @@ namespace {
 constexpr std::size_t kPiece = std::size_t{512} << 10;
 /// Below this many bytes a second thread costs more than it saves.
 constexpr std::size_t kParallelFrom = std::size_t{256} << 10;
-/// From this many bytes on stores bypass the caches.
-constexpr std::size_t kStreamFrom = std::size_t{256} << 10;
+/// From this many bytes on a snapshot does not stay in the caches anyway.
+constexpr std::size_t kLargeFrom = std::size_t{256} << 10;
+/// Shortest run for which it pays to copy at several places at a time.
+constexpr std::size_t kLongRun = 4096;
 
-#if REVOLVE_HAS_STREAMING_STORES
+enum class Store { cached, streaming };
 
-/// One cache line past the caches; `to` is a multiple of 64.
-inline void stream_line(std::byte* to, const std::byte* from) noexcept {
+#if REVOLVE_HAS_SSE2
+
+/// One cache line; for streaming stores `to` is a multiple of 64.
+template <Store store>
+inline void copy_line(std::byte* to, const std::byte* from) noexcept {
     const auto* source = reinterpret_cast<const __m128i*>(from);
     auto* target = reinterpret_cast<__m128i*>(to);
     const __m128i a = _mm_loadu_si128(source);
     const __m128i b = _mm_loadu_si128(source + 1);
     const __m128i c = _mm_loadu_si128(source + 2);
     const __m128i d = _mm_loadu_si128(source + 3);
-    _mm_stream_si128(target, a);
-    _mm_stream_si128(target + 1, b);
-    _mm_stream_si128(target + 2, c);
-    _mm_stream_si128(target + 3, d);
+    if constexpr (store == Store::streaming) {
+        _mm_stream_si128(target, a);
+        _mm_stream_si128(target + 1, b);
+        _mm_stream_si128(target + 2, c);
+        _mm_stream_si128(target + 3, d);
+    } else {
+        _mm_storeu_si128(target, a);
+        _mm_storeu_si128(target + 1, b);
+        _mm_storeu_si128(target + 2, c);
+        _mm_storeu_si128(target + 3, d);
+    }
 }
 
 #endif
 
-/// Copy past the caches. Four places at a time: one sequence of reads alone does not keep the memory busy, because the
+/// Copy a long run at four places at a time: one sequence of reads alone does not keep the memory busy, because the
 /// processor reads ahead within a page only.
-void copy_streaming(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-#if REVOLVE_HAS_STREAMING_STORES
+template <Store store>
+void copy_run(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+#if REVOLVE_HAS_SSE2
     constexpr std::size_t line = kPackAlignment;
     const std::size_t head = std::min(bytes, (line - reinterpret_cast<std::uintptr_t>(to) % line) % line);
     std::memcpy(to, from, head);
@@ -62,12 +75,12 @@ void copy_streaming(std::byte* to, const std::byte* from, std::size_t bytes) noe
     bytes -= head;
     const std::size_t quarter = bytes / (4 * line) * line;
     for (std::size_t i = 0; i < quarter; i += line) {
-        stream_line(to + i, from + i);
-        stream_line(to + i + quarter, from + i + quarter);
-        stream_line(to + i + 2 * quarter, from + i + 2 * quarter);
-        stream_line(to + i + 3 * quarter, from + i + 3 * quarter);
+        copy_line<store>(to + i, from + i);
+        copy_line<store>(to + i + quarter, from + i + quarter);
+        copy_line<store>(to + i + 2 * quarter, from + i + 2 * quarter);
+        copy_line<store>(to + i + 3 * quarter, from + i + 3 * quarter);
     }
-    _mm_sfence();
+    if constexpr (store == Store::streaming) _mm_sfence();
     to += 4 * quarter;
     from += 4 * quarter;
     bytes -= 4 * quarter;
@@ -169,7 +182,7 @@ struct Piece {
     std::size_t items;
 };
 
-void copy_piece(const Piece& piece, bool to_slot, bool stream) noexcept {
+void copy_piece(const Piece& piece, bool to_slot, bool large) noexcept {
     const std::size_t size = piece.array->item_size;
     const Layout& layout = *piece.layout;
     for (std::size_t row = piece.row; row < piece.row + piece.rows; ++row) {
@@ -178,12 +191,13 @@ void copy_piece(const Piece& piece, bool to_slot, bool stream) noexcept {
         std::byte* packed = piece.slot + (row * layout.run_items + piece.first) * size;
         if (layout.item_stride == static_cast<std::ptrdiff_t>(size)) {
             const std::size_t bytes = piece.items * size;
-            std::byte* to = to_slot ? packed : strided;
-            const std::byte* from = to_slot ? strided : packed;
-            if (stream && bytes >= 4096) {
-                copy_streaming(to, from, bytes);
+            // A slot is not read again soon, so it is written past the caches; the workspace is used at once.
+            if (!large || bytes < kLongRun) {
+                std::memcpy(to_slot ? packed : strided, to_slot ? strided : packed, bytes);
+            } else if (to_slot) {
+                copy_run<Store::streaming>(packed, strided, bytes);
             } else {
-                std::memcpy(to, from, bytes);
+                copy_run<Store::cached>(strided, packed, bytes);
             }
         } else {
             copy_strided(strided, layout.item_stride, packed, piece.items, size, to_slot);
@@ -260,15 +274,15 @@ void SnapshotCopier::copy(std::byte* slot, const std::vector<ArrayView>& arrays,
         slot += rounded_up(bytes);
         total += bytes;
     }
-    const bool stream = total >= kStreamFrom;
+    const bool large = total >= kLargeFrom;
     if (threads_ == 1 || total < kParallelFrom || pieces.size() == 1) {
-        for (const Piece& piece : pieces) copy_piece(piece, to_slot, stream);
+        for (const Piece& piece : pieces) copy_piece(piece, to_slot, large);
         return;
     }
     std::atomic<std::size_t> next{0};
     auto work = [&](int) noexcept {
         for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1)) {
-            copy_piece(pieces[i], to_slot, stream);
+            copy_piece(pieces[i], to_slot, large);
         }
     };
     region_->run(std::min<int>(threads_, static_cast<int>(std::min<std::size_t>(pieces.size(), 1024))), work);

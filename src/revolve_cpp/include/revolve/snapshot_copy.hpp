@@ -26,7 +26,7 @@ std::size_t packed_bytes(const std::vector<ArrayView>& arrays);
 class ParallelRegion;
 
 /// Copies many arrays to one contiguous slot and back with several threads.
-/// Contiguous runs go by streaming stores (they bypass the caches: a snapshot is not read again soon).
+/// Large contiguous runs go to the slot by streaming stores, which bypass the caches: it is not read again soon.
 /// Where the process has loaded GNU's OpenMP runtime its threads are used - beside spinning OpenMP threads any others
 /// would wait for a core - and threads of the copier's own otherwise. Calls from several threads take turns.
 class SnapshotCopier {
