@@ -105,8 +105,9 @@ def assert_consistent(chosen):
     piece=st.integers(1, 5),
     case=st.sampled_from(CASES),
     limits=st.tuples(st.integers(1, 20), st.integers(0, 100)),
-    save=st.floats(0, 3),
-    call=st.floats(0, 3),
+    # Libraries built with fast math, as Devito's are, make the processor flush subnormal numbers to zero.
+    save=st.floats(0, 3, allow_subnormal=False),
+    call=st.floats(0, 3, allow_subnormal=False),
     initial_state=st.sampled_from(["stored", "free"]),
 )
 def test_plan_within_limits_on_the_window(n, budget, state, piece, case, limits, save, call, initial_state):

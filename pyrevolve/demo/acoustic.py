@@ -81,7 +81,7 @@ class Acoustic:
     def physical(self, field: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the part of a grid array that is not in the absorbing layers."""
         inside = slice(self.layers, -self.layers or None)
-        return field[(inside,) * self.grid.dim]
+        return np.asarray(field[(inside,) * self.grid.dim])
 
     def wavefield(self, save: Any = None, name: str = "u") -> Any:
         """Make a forward field, or an adjoint one called "v"; `save` as Devito takes it."""

@@ -67,9 +67,9 @@ class Revolve(Schedule):
     --------
     >>> schedule = Revolve(10, 3)
     >>> schedule.forward_steps, schedule.saves, schedule.calls
-    (25, 6, 26)
+    (25, 6, 25)
     >>> Revolve(10, 3, window=4, lookback=2).forward_steps
-    12
+    11
     >>> [str(i) for i in Revolve(3, 1, window=2)][:4]
     ['SAVE(t=0, tier=0, slot=0)', 'FORWARD(start=0, stop=3)', 'TURN()', 'REVERSE(start=1, stop=3)']
     """
