@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ import numpy.typing as npt
 
 from ..budget import format_bytes, parse_bytes
 from ..errors import BudgetError
+from ..storage import MemoryStorage
 from .models import generated_model, load_model, smooth
 
 if TYPE_CHECKING:
@@ -64,15 +68,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 class MemoryWatch:
-    """Samples the resident memory of this process in the background, 50 times a second."""
+    """Samples memory in the background, 50 times a second, until the end of its ``with`` block."""
 
     def __init__(self) -> None:
         import psutil
 
+        #: What of the wavefield and the snapshots is in use [bytes]; may be replaced while samples are taken.
+        self.in_use: Callable[[], int] = lambda: 0
         self._process = psutil.Process()
         self._stop = threading.Event()
-        self._times: list[float] = []
-        self._bytes: list[int] = []
+        self._samples: list[tuple[float, int, int]] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -92,17 +97,14 @@ class MemoryWatch:
         return time.perf_counter() - self._began
 
     def samples(self) -> MemorySamples:
-        """Return times [s] and bytes beyond those at the start."""
-        return np.array(self._times), np.array(self._bytes, dtype=np.float64)
-
-    def peak(self) -> int:
-        """Most bytes beyond those at the start."""
-        return max(self._bytes, default=0)
+        """Return times [s], resident bytes beyond those at the start, and bytes in use."""
+        times, resident, used = np.array(self._samples, dtype=np.float64).T
+        return times, resident, used
 
     def _watch(self) -> None:
         while True:
-            self._times.append(self.now())
-            self._bytes.append(self._process.memory_info().rss - self._base)
+            resident = self._process.memory_info().rss - self._base
+            self._samples.append((self.now(), resident, self.in_use()))
             if self._stop.wait(0.02):
                 return
 
@@ -125,11 +127,14 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     """Compute, print and draw."""
     from devito import configuration
 
+    from ..crevolve import Kind
     from ..devito import CheckpointedAdjoint, Problem
     from .acoustic import Acoustic, Shot
     from .figure import draw
 
     configuration["log-level"] = "ERROR"
+    if "DEVITO_LANGUAGE" not in os.environ:
+        configuration["language"] = "openmp"
     logging.getLogger("pyrevolve").setLevel(logging.ERROR)
     background = smooth(vp, max(5, min(vp.shape) // 12))
     model = Acoustic(vp, options.spacing)
@@ -159,34 +164,42 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
             reverse=model.gradient(u, v, shot, gradient),
         )
 
+    def compute(runner: Any) -> npt.NDArray[Any]:
+        gradient.data[:] = 0
+        runner.forward()
+        shot.residual.data[:] = shot.simulated.data - observed
+        runner.reverse()
+        return np.array(gradient.data)
+
     print("plan       building and measuring the operators ...", flush=True)
-    with CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments()) as adjoint:
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(MemoryWatch())
+        adjoint = stack.enter_context(CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments()))
         plan = adjoint.plan
         store_all = (shot.steps + 2) * slice_bytes
         print(plan)
+        ring_bytes = adjoint.memory_held
 
-        def compute(runner: Any) -> npt.NDArray[Any]:
-            gradient.data[:] = 0
-            runner.forward()
-            shot.residual.data[:] = shot.simulated.data - observed
-            runner.reverse()
-            return np.array(gradient.data)
+        def in_use() -> int:
+            storage = None if adjoint.revolver is None else adjoint.revolver.storage
+            if not isinstance(storage, MemoryStorage):
+                return ring_bytes
+            return ring_bytes + storage.state_nbytes * sum(t is not None for t in storage.timesteps)
 
+        watch.in_use = in_use
         print("gradient   forward and reverse sweep ...", flush=True)
-        with MemoryWatch() as watch:
-            gradient.data[:] = 0
-            began = watch.now()
-            adjoint.forward()
-            turn = watch.now()
-            shot.residual.data[:] = shot.simulated.data - observed
-            adjoint.reverse()
-            seconds = watch.now() - began
+        gradient.data[:] = 0
+        began = watch.now()
+        adjoint.forward()
+        turn = watch.now()
+        shot.residual.data[:] = shot.simulated.data - observed
+        adjoint.reverse()
+        ended = watch.now()
+        seconds = ended - began
+        samples = watch.samples()
         misfit = 0.5 * float(np.sum(shot.residual.data.astype(np.float64) ** 2)) * shot.dt
         image = np.array(gradient.data)
-        profiler = adjoint.profiler
-        from ..crevolve import Kind
-
-        steps = profiler[Kind.FORWARD].steps
+        steps = adjoint.profiler[Kind.FORWARD].steps
         print(f"misfit     {misfit:.6g}")
         print(
             f"forward    {plan.forward_steps} steps predicted, {steps} run, "
@@ -198,14 +211,17 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
             f"store-all would take {format_bytes(store_all)}, "
             f"{store_all / adjoint.memory_held:.1f} times as much"
         )
+        print(
+            f"           {format_bytes(int(samples[1].max()))} more resident at the peak than before planning"
+        )
         draw(
             options.output,
             vp=vp,
             background=background,
             gradient=model.physical(image),
             spacing=options.spacing,
-            samples=watch.samples(),
-            turn=turn,
+            samples=samples,
+            sweeps=(began, turn),
             held=adjoint.memory_held,
             budget=memory,
             store_all=store_all,

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 __all__ = ["MemorySamples", "draw"]
 
-#: Times since the start [s] and resident memory beyond what there was before [bytes].
-MemorySamples = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+#: Times since the start [s], resident memory beyond what there was then [bytes], and what of the forward
+#: wavefield and the snapshots is in use [bytes].
+MemorySamples = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 _MIB = 2.0**20
 
@@ -24,7 +25,7 @@ def draw(
     gradient: npt.NDArray[Any],
     spacing: float,
     samples: MemorySamples,
-    turn: float,
+    sweeps: tuple[float, float],
     held: int,
     budget: int,
     store_all: int,
@@ -44,8 +45,8 @@ def draw(
         Grid spacing, m.
     samples : MemorySamples
         Resident memory over time.
-    turn : float
-        When the forward sweep ended, s.
+    sweeps : (float, float)
+        When the forward sweep and the reverse sweep began, s.
     held, budget, store_all : int
         Bytes of wavefield and snapshots held, allowed, and needed to store every timestep.
     """
@@ -71,41 +72,46 @@ def draw(
         figure.colorbar(shown, ax=axis, label="P velocity [km/s]")
 
     # The source and the receivers dominate the raw gradient; the eye wants the deeper part.
-    clip = float(np.percentile(np.abs(image), 98)) or 1.0
+    clip = float(np.percentile(np.abs(image[:, image.shape[1] // 4 :]), 99)) or 1.0
     shown = axes[1, 0].imshow(image.T, extent=extent, cmap="RdBu_r", vmin=-clip, vmax=clip, aspect="auto")
     axes[1, 0].set_title("Gradient of the data misfit, one shot")
-    figure.colorbar(shown, ax=axes[1, 0], label="dJ/dm, clipped at 98% [a.u.]")
+    figure.colorbar(shown, ax=axes[1, 0], label="dJ/dm, clipped for the deeper part [a.u.]")
     for axis in (axes[0, 0], axes[0, 1], axes[1, 0]):
         axis.set_xlabel("x [km]")
         axis.set_ylabel("depth [km]")
 
     axis = axes[1, 1]
-    times, resident = samples
+    times, resident, used = samples
     # Okabe & Ito's colours, which colour-blind readers can tell apart.
-    axis.plot(
-        times, resident / _MIB, color="#0072B2", label="resident memory of this process, beyond its start"
+    axis.fill_between(
+        times,
+        used / _MIB,
+        step="post",
+        color="#56B4E9",
+        alpha=0.6,
+        label="wavefield ring and snapshots in use",
     )
-    axis.axhline(held / _MIB, color="#009E73", label=f"wavefield ring and snapshots: {held / _MIB:.0f} MiB")
+    axis.plot(
+        times, resident / _MIB, color="#0072B2", label="resident memory of the process, beyond the start"
+    )
     axis.axhline(budget / _MIB, color="#E69F00", linestyle="--", label=f"budget: {budget / _MIB:.0f} MiB")
     axis.axhline(
-        store_all / _MIB, color="#D55E00", linestyle=":", label=f"store-all: {store_all / _MIB:.0f} MiB"
+        store_all / _MIB,
+        color="#D55E00",
+        linestyle=":",
+        label=f"store-all would take {store_all / _MIB:.0f} MiB",
     )
-    axis.axvline(turn, color="0.5", linewidth=0.8)
-    axis.annotate(
-        "forward | reverse",
-        (turn, 1),
-        xycoords=("data", "axes fraction"),
-        ha="center",
-        va="bottom",
-        color="0.3",
-        fontsize=8,
-    )
-    axis.set_yscale("log")
-    axis.set_ylim(bottom=max(1.0, 0.3 * min(held, budget) / _MIB))
+    top = 1.12 * max(store_all, budget, float(resident.max(initial=0))) / _MIB
+    borders = (0.0, *sweeps, float(times[-1]))
+    for name, left, right in zip(("measure, plan", "forward", "reverse"), borders, borders[1:], strict=False):
+        axis.axvline(right, color="0.6", linewidth=0.8)
+        axis.text((left + right) / 2, 0.985 * top, name, ha="center", va="top", color="0.3", fontsize=8)
+    axis.set_xlim(0, float(times[-1]))
+    axis.set_ylim(0, top)
     axis.set_xlabel("time [s]")
     axis.set_ylabel("memory [MiB]")
-    axis.set_title("Memory over time", pad=16)
-    axis.legend(loc="center right", fontsize=8)
-    axis.grid(alpha=0.3, which="both")
+    axis.set_title(f"Memory over time: {held / _MIB:.0f} MiB held")
+    axis.legend(loc="center left", fontsize=8)
+    axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
