@@ -14,13 +14,13 @@ CPP := $(shell find src -name '*.cpp' 2>/dev/null)
 HPP := $(shell find src -name '*.hpp' 2>/dev/null)
 PYX := $(wildcard pyrevolve/*.pyx pyrevolve/*.pxd)
 
-.PHONY: help demo test test-all sanitize lint format bench dist clean system-tools
+.PHONY: help demo test test-all devito-client sanitize lint format bench dist clean system-tools
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      the FWI gradient of one shot under a memory budget; ARGS=... for its options"
 	@echo "make test      build in a fresh virtual environment and run the tests"
-	@echo "make test-all  the same with the slow tests, then the core's tests with sanitizers"
+	@echo "make test-all  the same with the slow tests, Devito's own tests, and the core's tests with sanitizers"
 	@echo "make lint      style and types of everything;  make format  puts the style right"
 	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py"
 	@echo "make dist      source distribution and wheel in dist/"
@@ -57,8 +57,19 @@ test: .venv-test/fresh
 
 test-all: .venv-test/fresh
 	cd tests && ../.venv-test/bin/pytest -m "" $(ARGS)
-	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
+	$(MAKE) devito-client
 	$(MAKE) sanitize
+
+# Devito's own tests of checkpointing, from its source distribution, with this package as its pyrevolve.
+devito-client:
+	rm -rf build/devito
+	mkdir -p build/devito
+	.venv-test/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary devito \
+	    --dest build/devito "devito==$$(.venv-test/bin/python -c 'import devito; print(devito.__version__)')"
+	tar -xzf build/devito/devito-*.tar.gz -C build/devito --strip-components=1
+	cd build/devito && rm -rf devito examples && DEVITO_LOGGING=ERROR ../../.venv-test/bin/pytest \
+	    -p no:cacheprovider -q tests/test_checkpointing.py tests/test_gradient.py \
+	    -k "test_checkpointing or checkpoint or (gradientFWI and True)"
 
 # A stamp that is never written: the environment is made anew each time. pytest is called as a program and in tests/,
 # so that the installed package is tested and not the checkout, also by tests that start interpreters.
