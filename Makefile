@@ -57,6 +57,7 @@ test: .venv-test/fresh
 
 test-all: .venv-test/fresh
 	cd tests && ../.venv-test/bin/pytest -m "" $(ARGS)
+	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
 	$(MAKE) devito-client
 	$(MAKE) sanitize
 
