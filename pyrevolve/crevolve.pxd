@@ -116,6 +116,10 @@ cdef extern from "revolve/arena.hpp" namespace "revolve" nogil:
         size_t size() noexcept
 
 
+cdef extern from "revolve/parallel_region.hpp" namespace "revolve" nogil:
+    void watch_for_forks() except +
+
+
 cdef extern from "revolve/snapshot_copy.hpp" namespace "revolve" nogil:
     cdef cppclass ArrayView:
         byte* data

@@ -49,6 +49,8 @@ Counts = namedtuple("Counts", "forward_steps saves loads forward_calls reverse_c
                     module=__name__)
 WindowChoice = namedtuple("WindowChoice", "window snapshots seconds counts", module=__name__)
 
+watch_for_forks()
+
 cdef tuple _KINDS = tuple(Kind)
 cdef tuple _ACTIONS = tuple(Action)
 
@@ -270,7 +272,7 @@ INSTRUCTION_BYTES = sizeof(CppInstruction)
 cdef class WindowedInstructions:
     """Iterator over the instructions of windowed Revolve, END included."""
 
-    def __init__(self, timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
+    def __cinit__(self, timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
         self.schedule = make_unique[CppWindowedSchedule](
             _problem(timesteps, snapshots, window, lookback, lag, free_initial))
 
@@ -331,7 +333,7 @@ cdef class CRevolve:
     Griewank & Walther (2000), ACM TOMS 26(1), 19-45, doi:10.1145/347837.347846.
     """
 
-    def __init__(self, snapshots, timesteps=None, snapshots_disk=None):
+    def __cinit__(self, snapshots, timesteps=None, snapshots_disk=None):
         if timesteps is None:
             raise NotImplementedError("an unknown number of timesteps (online Revolve) is not available yet; "
                                       "give timesteps")
@@ -400,7 +402,7 @@ cdef class Arena:
         The system refuses.
     """
 
-    def __init__(self, nbytes):
+    def __cinit__(self, nbytes):
         cdef int64_t size = _integer(nbytes, "nbytes")
         if size < 0:
             raise ValueError(f"nbytes must be >= 0, got {size}")
@@ -491,7 +493,7 @@ cdef class SnapshotCopier:
         ``threads`` is no integer, or below 1.
     """
 
-    def __init__(self, threads=None):
+    def __cinit__(self, threads=None):
         cdef int64_t count = default_copy_threads() if threads is None else _integer(threads, "threads")
         if not 1 <= count <= 4096:
             raise ValueError(f"threads must be between 1 and 4096, got {count}")

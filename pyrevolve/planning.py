@@ -198,8 +198,7 @@ def plan(
     if initial_state not in ("stored", "free"):
         raise ValueError(f'initial_state must be "stored" or "free", got {initial_state!r}')
     smallest = max(_integer("min_window", min_window, 1), lookback)
-    # With lag 0 the workspace at x_n also retains what x_n carries, so all n timesteps need a window of n +
-    # 1.
+    # With lag 0 the workspace at x_n also retains what x_n carries: n timesteps need a window of n + 1.
     everything = max(smallest, n + 1 - lag)
     largest = everything
     if max_window is not None:

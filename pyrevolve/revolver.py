@@ -160,7 +160,13 @@ class Revolver:
         self._rev_operator = rev_operator
         self._plan: Plan | None = None
         if schedule is None:
-            schedule = self._choose(n_checkpoints, n_timesteps, memory, costs, initial_state or "stored")
+            schedule = self._choose(
+                n_checkpoints,
+                n_timesteps,
+                memory,
+                costs,
+                "stored" if initial_state is None else initial_state,
+            )
         else:
             self._accept(schedule, n_checkpoints, n_timesteps, memory, costs, initial_state)
         self._schedule = schedule
@@ -440,7 +446,7 @@ class Revolver:
 
     def _accept(
         self,
-        schedule: Schedule,
+        schedule: object,
         n_checkpoints: int | None,
         n_timesteps: int | None,
         memory: Bytes | None,
@@ -448,6 +454,9 @@ class Revolver:
         initial_state: str | None,
     ) -> None:
         """Raise unless the schedule goes with the other arguments and with what the workspace retains."""
+        if not isinstance(schedule, Schedule):
+            hint = "; give schedule=plan.schedule" if isinstance(schedule, Plan) else ""
+            raise TypeError(f"schedule must be a pyrevolve schedule, got {type(schedule).__name__}{hint}")
         for name, value in (
             ("n_checkpoints", n_checkpoints),
             ("memory", memory),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from oracles import classic, closed_form
 from simulator import simulate_classic
 
+from pyrevolve import crevolve
 from pyrevolve.crevolve import Action, CRevolve
 
 
@@ -232,3 +233,15 @@ def test_online_and_multistage_modes_say_that_they_are_not_there_yet():
         CRevolve(3, 10, 2)
     with pytest.raises(NotImplementedError):
         CRevolve(3, 10).turn(10)
+
+
+@pytest.mark.parametrize(
+    "kind", [crevolve.CRevolve, crevolve.SnapshotCopier, crevolve.WindowedInstructions, crevolve.Arena]
+)
+def test_objects_are_never_without_their_library_part(kind):
+    """``__new__`` alone gives a whole object, or an error where arguments are missing."""
+    try:
+        made = kind.__new__(kind)
+    except TypeError:
+        return
+    assert made.threads >= 1

@@ -304,3 +304,66 @@ def test_calls_out_of_order_and_bad_arguments():
     case.shot(adjoint)
     with pytest.raises(ScheduleError, match=r"call forward\(\) first"):
         adjoint.reverse()
+
+
+@pytest.mark.parametrize("which", ["arguments", "forward_arguments", "reverse_arguments"])
+def test_a_forward_field_cannot_be_replaced_through_the_constructor(toy, which):
+    other = toy.field("other", Buffer(RING))
+    span = {"time_m": 1, "time_M": NT - 2}
+    options = {"arguments": span, which: {**(span if which == "arguments" else {}), "u": other}}
+
+    def build(save):
+        u = toy.field("u", save)
+        return toy.step(u), toy.back(u)
+
+    with pytest.raises(ValueError, match="would replace the forward field u"):
+        make(build, **options)
+
+
+def test_what_timesteps_that_are_run_again_read_must_not_be_written_by_the_reverse_operator(toy):
+    factor = Function(name="factor", grid=toy.grid)
+    factor.data[:] = 1.5
+
+    def build(save):
+        u = toy.field("u", save)
+        forward = Operator([Eq(u.forward, factor * u - 0.7 * u.backward + 0.1)], name="Step")
+        return forward, toy.back(u, Inc(factor, 1e-3 * u * toy.v))
+
+    adjoint = make(build)
+    adjoint.forward()
+    with pytest.raises(UnsupportedOperatorError, match="the reverse operator writes factor"):
+        adjoint.reverse()
+
+
+@pytest.mark.parametrize("initial", ["keep", "zeros"])
+def test_a_shot_that_is_longer_than_planned_uses_the_budget(toy, initial):
+    def build(save):
+        u = toy.field("u", save)
+        return toy.step(u), toy.back(u)
+
+    def gradient(adjoint, **given):
+        toy.gradient.data[:] = 0
+        for field in adjoint.fields:
+            field.data_with_halo[:] = 0
+        adjoint.forward(**given)
+        adjoint.reverse(**given)
+        return toy.gradient.data.copy()
+
+    short = {"time_m": 1, "time_M": 9}
+    options = {"n_checkpoints": None, "window": None, "memory": "1 MB", "initial": initial}
+    adjoint = make(build, arguments=short, **options)
+    assert np.abs(gradient(adjoint)).max() > 0
+    assert adjoint.revolver.schedule.forward_steps == 9
+    found = gradient(adjoint, time_M=NT - 2)
+    assert adjoint.revolver.schedule.forward_steps == NT - 2
+    whole = make(build, **options)
+    assert whole.plan.window >= NT - 2
+    assert np.array_equal(found, gradient(whole))
+
+
+def test_a_window_is_no_longer_than_the_run(toy):
+    def build(save):
+        u = toy.field("u", save)
+        return toy.step(u), toy.back(u)
+
+    assert make(build, window=10**9).ring <= NT + 3

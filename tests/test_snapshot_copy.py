@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import gc
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -378,3 +381,31 @@ def test_copies_from_several_python_threads_at_once():
     for worker in workers:
         worker.join()
     assert failures == []
+
+
+FORK = """
+import ctypes, os, sys
+libgomp = ctypes.CDLL("libgomp.so.1")
+body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: None)
+libgomp.GOMP_parallel(body, None, 2, 0)
+import numpy as np
+from pyrevolve import MemoryStorage
+child = os.fork()
+if child == 0:
+    field = np.arange(1 << 20, dtype=float)
+    storage = MemoryStorage(1, [field], threads=2)
+    storage.save(0, [field], 0)
+    copy = np.zeros_like(field)
+    storage.load(0, [copy], 0)
+    os._exit(0 if np.array_equal(field, copy) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_copies_although_its_parent_used_openmp():
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        pytest.skip("needs GNU's OpenMP runtime: apt-get install libgomp1")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=120)

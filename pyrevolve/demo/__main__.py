@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from .figure import MemorySamples
 
 
+def positive(text: str) -> float:
+    """Return a number > 0 from the command line."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number > 0, got {text}")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     result = argparse.ArgumentParser(
@@ -47,13 +55,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--shape", type=int, nargs="+", metavar="N", help="shape of a raw model file, x slowest, z fastest"
     )
-    result.add_argument("--spacing", type=float, default=7.5, help="grid spacing [m], default 7.5")
+    result.add_argument("--spacing", type=positive, default=7.5, help="grid spacing [m], default 7.5")
     result.add_argument(
         "--size", type=int, default=301, help="points a side of the generated model, default 301"
     )
-    result.add_argument("--tn", type=float, default=1500.0, help="recording time [ms], default 1500")
+    result.add_argument("--tn", type=positive, default=1500.0, help="recording time [ms], default 1500")
     result.add_argument(
-        "--f0", type=float, default=15.0, help="peak frequency of the source [Hz], default 15"
+        "--f0", type=positive, default=15.0, help="peak frequency of the source [Hz], default 15"
     )
     result.add_argument(
         "--check", action="store_true", help="compare the gradient with store-all (as many timesteps as fit)"

@@ -17,7 +17,7 @@ from devito import Buffer
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..checkpoint import Operator
 from ..costs import RELATIVE_COSTS, Costs
-from ..errors import ScheduleError
+from ..errors import BudgetError, ScheduleError
 from ..planning import Plan, plan
 from ..profiling import Profiler
 from ..revolver import Revolver
@@ -165,6 +165,7 @@ class CheckpointedAdjoint:
         self._closed = False
         self._shot: dict[str, Any] = {}
         self._limit: int | None = None
+        self._most_snapshots = 0
         self._forward_range = _NOTHING
         self._forced: Revolve | None = None
 
@@ -427,6 +428,10 @@ class CheckpointedAdjoint:
             costs = measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads)
             chosen = self._choose(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
         _LOG.info("%s", chosen)
+        self._most_snapshots = chosen.n_snapshots
+        if budget is not None:
+            left = budget - sizes.fixed_bytes - chosen.window * sizes.slice_bytes
+            self._most_snapshots = max(chosen.n_snapshots, left // max(1, sizes.state_bytes))
         return chosen, made
 
     def _probe(self, budget: int | None) -> tuple[_Made, _Sizes]:
@@ -455,6 +460,8 @@ class CheckpointedAdjoint:
     def _finish(self, analysis: Analysis, ring: int) -> _Made:
         """Allocate the fields, compile, and find out the time range."""
         problem = analysis.problem
+        analysis.check_arguments({**self._shared, **self._forward_given}, reverse=False)
+        analysis.check_arguments({**self._shared, **self._reverse_given}, reverse=True)
         forward = DevitoOperator(problem.forward, analysis.forward.time)
         reverse = DevitoOperator(problem.reverse, analysis.reverse.time)
         recompute = None
@@ -494,6 +501,8 @@ class CheckpointedAdjoint:
                 raise ValueError(
                     f"window must be >= {sizes.min_window}{most} for these operators, got {window}"
                 )
+            # A window that covers the whole run is as good as any longer one.
+            window = min(window, max(sizes.min_window, n + 1 - made.retained.lag))
         if n_checkpoints is not None:
             n_checkpoints = _operator.index(n_checkpoints)
             least = 0 if self._free else 1
@@ -660,8 +669,40 @@ class CheckpointedAdjoint:
                         f"array that the reverse operator reads as {function}: the residual would be "
                         f"overwritten while it is used. Hand another array to reverse(), or {remedy}"
                     )
+        read = {function: array for function, array in runner.arrays().items() if access[function].reads}
+        for function, array in made.reverse.arrays().items():
+            if None not in made.analysis.reverse[function].writes:
+                continue
+            for other, source in read.items():
+                if np.may_share_memory(array, source):
+                    raise UnsupportedOperatorError(
+                        f"timesteps have to be run again, but the reverse operator writes {function}, which "
+                        f"the operator {name} reads as {other}: they would be run with other values than "
+                        "before. Let the reverse operator write a function of its own"
+                    )
 
     # --- running --------------------------------------------------------------------------------------------
+
+    def _schedule_for(self, n: int) -> Revolve:
+        """Return the schedule of a shot of n timesteps: the window is built in, snapshots fill the budget."""
+        chosen = self._plan
+        schedule = Revolve(
+            n,
+            max(self._most_snapshots, 0 if self._free else 1),
+            window=chosen.window,
+            lookback=chosen.lookback,
+            lag=chosen.lag,
+            initial_state=chosen.initial_state,
+        )
+        if schedule.peak_snapshots > self._most_snapshots:
+            required = self._made.forward_bytes + self._made.checkpoint.state_bytes
+            raise BudgetError(
+                f"a shot of {n} timesteps needs a snapshot beside the ring, {format_bytes(required)} in all, "
+                f"but the budget is {format_bytes(chosen.memory)}",
+                required,
+                chosen.memory,
+            )
+        return schedule
 
     def _revolver_for(self, n: int) -> Revolver:
         """Return a driver for n timesteps, with the storage of earlier shots where that is large enough."""
@@ -672,14 +713,7 @@ class CheckpointedAdjoint:
             return self._revolver
         schedule = self._forced
         if schedule is None:
-            schedule = Revolve(
-                n,
-                self._plan.n_snapshots,
-                window=self._plan.window,
-                lookback=self._plan.lookback,
-                lag=self._plan.lag,
-                initial_state=self._plan.initial_state,
-            )
+            schedule = self._schedule_for(n)
         elif schedule.n_timesteps != n:
             raise ValueError(f"a shot of {n} timesteps cannot be verified over {schedule.n_timesteps}")
         if self._storage is None or self._storage.n_slots < schedule.peak_snapshots:

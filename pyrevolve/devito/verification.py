@@ -428,9 +428,11 @@ def _schedule(
             n_checkpoints = 2
     if not least <= window <= most:
         raise ValueError(f"window must be between {least} and {most}, the plan's, got {window}")
+    if n_checkpoints is None:
+        n_checkpoints = max(plan.n_snapshots, 0 if plan.initial_state == "free" else 1)
     return Revolve(
         count,
-        plan.n_snapshots if n_checkpoints is None else n_checkpoints,
+        n_checkpoints,
         window=window,
         lookback=plan.lookback,
         lag=plan.lag,

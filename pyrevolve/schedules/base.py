@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..costs import Costs
 from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Counts, Instruction, WindowedInstructions
-
-if TYPE_CHECKING:
-    from ..costs import Costs
 
 __all__ = ["INSTRUCTION_DTYPE", "Schedule"]
 
@@ -100,11 +98,18 @@ class Schedule(abc.ABC):
     def makespan(self, costs: Costs) -> float:
         """Return the predicted total time in the unit of ``costs``, normally seconds.
 
+        Raises
+        ------
+        TypeError
+            ``costs`` is no `Costs`.
+
         Notes
         -----
         T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F
         forward timesteps, C_f and C_b calls, W saves and R loads.
         """
+        if not isinstance(costs, Costs):
+            raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
         return costs.total(
             forward_steps=self.forward_steps,
             reverse_steps=self.n_timesteps,

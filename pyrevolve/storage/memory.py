@@ -18,6 +18,7 @@ __all__ = ["MemoryStorage", "slot_nbytes"]
 
 _TIER = "RAM"
 _EMPTY = -1
+_MaskedArray = np.ma.MaskedArray
 
 
 def slot_nbytes(arrays: Sequence[npt.NDArray[Any]]) -> int:
@@ -276,7 +277,7 @@ class MemoryStorage(Storage):
         """Fix what a state is, and take the memory for all slots."""
         state: tuple[Any, ...] = tuple(arrays)
         for index, array in enumerate(state):
-            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            if not isinstance(array, np.ndarray) or isinstance(array, _MaskedArray):
                 what = f"array {index} of the state must be a plain numpy array, got {type(array).__name__}"
                 raise ArrayTypeError(what, _TIER, slot, t)
         try:
@@ -300,13 +301,16 @@ class MemoryStorage(Storage):
             raise ArrayShapeError(f"a state has {len(spec)} arrays, got {len(arrays)}", _TIER, slot, t)
         for array, (shape, dtype) in zip(arrays, spec):  # noqa: B905 (equally long; strict= costs time)
             try:
-                if array.shape == shape and (array.dtype is dtype or array.dtype == dtype):
+                same = array.shape == shape and (array.dtype is dtype or array.dtype == dtype)
+                if same and not isinstance(array, _MaskedArray):
                     continue
             except AttributeError:
                 raise ArrayTypeError(
                     f"a state is a sequence of numpy arrays, got {type(array).__name__}", _TIER, slot, t
                 ) from None
             index = next(i for i, other in enumerate(arrays) if other is array)
+            if isinstance(array, _MaskedArray):
+                raise ArrayTypeError(f"array {index} of the state is masked", _TIER, slot, t)
             if array.shape != shape:
                 raise ArrayShapeError(
                     f"array {index} of the state has shape {shape}, got {array.shape}", _TIER, slot, t

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -36,9 +37,8 @@ struct GnuOpenMp {
 std::atomic<bool> is_forked_child{false};
 
 GnuOpenMp find_gnu_openmp() {
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { is_forked_child.store(true); });
     GnuOpenMp found;
-    if (registered != 0 || is_forked_child.load()) return found;
+    if (is_forked_child.load()) return found;
     void* library = dlopen("libgomp.so.1", RTLD_LAZY | RTLD_NOLOAD);
     if (library == nullptr) return found;
     found.parallel = reinterpret_cast<decltype(found.parallel)>(dlsym(library, "GOMP_parallel"));
@@ -82,6 +82,13 @@ void run_in_openmp(void* data) {
 }
 
 }  // namespace
+
+void watch_for_forks() {
+#if defined(__linux__)
+    const int error = pthread_atfork(nullptr, nullptr, [] { is_forked_child.store(true); });
+    if (error != 0) throw std::bad_alloc();
+#endif
+}
 
 /// threads - 1 workers that sleep between calls; the caller is the last one.
 class ParallelRegion::OwnThreads {

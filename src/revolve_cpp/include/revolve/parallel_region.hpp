@@ -5,6 +5,9 @@
 
 namespace revolve {
 
+/// To be called once, before the process forks: a child must not wait for OpenMP threads that only its parent has.
+void watch_for_forks();
+
 /// Runs body(index) for index 0 .. threads - 1 at the same time and waits for all of them; body must not throw.
 class ParallelRegion {
 public:
