@@ -38,9 +38,6 @@ cdef extern from "revolve/instruction.hpp" namespace "revolve" nogil:
 
 
 cdef extern from "revolve/windowed.hpp" namespace "revolve" nogil:
-    cdef cppclass CppChainCounts "revolve::ChainCounts":
-        pass
-
     cdef cppclass CppWindowModel "revolve::WindowModel":
         int64_t window
         int64_t lookback
@@ -113,7 +110,6 @@ cdef extern from "revolve/arena.hpp" namespace "revolve" nogil:
     cdef cppclass CppArena "revolve::Arena":
         CppArena(size_t) except +
         byte* data() noexcept
-        size_t size() noexcept
 
 
 cdef extern from "revolve/parallel_region.hpp" namespace "revolve" nogil:
@@ -126,7 +122,6 @@ cdef extern from "revolve/snapshot_copy.hpp" namespace "revolve" nogil:
         size_t item_size
         vector[ptrdiff_t] shape
         vector[ptrdiff_t] strides
-        size_t bytes() noexcept
 
     size_t packed_bytes(const vector[ArrayView]&) except +
     int default_copy_threads() noexcept

@@ -12,6 +12,7 @@ from .budget import Bytes, format_bytes, parse_bytes
 from .costs import RELATIVE_COSTS, Costs
 from .errors import BudgetError
 from .schedules import Revolve
+from .schedules.offline import resolve_lag
 
 __all__ = ["Plan", "plan"]
 
@@ -269,40 +270,6 @@ def plan(
     )
     _LOG.debug("plan: %s", chosen)
     return chosen
-
-
-def resolve_lag(lookback: int, lag: int | None) -> int:
-    """Return the lag that is meant: as given, or the default that goes with `lookback`.
-
-    Parameters
-    ----------
-    lookback : int
-        Timesteps whose step data a loaded state carries, >= 0.
-    lag : {0, 1} or None
-        None: 1 where lookback is 0, otherwise 0.
-
-    Returns
-    -------
-    int
-        0 or 1.
-
-    Raises
-    ------
-    TypeError
-        `lag` is no integer.
-    ValueError
-        `lag` is neither 0 nor 1, or is 0 with lookback 0.
-    """
-    if lag is None:
-        return 0 if lookback else 1
-    lag = _integer("lag", lag, 0)
-    if lag > 1:
-        raise ValueError(f"lag must be 0 or 1, got {lag}")
-    if lag == 0 and lookback == 0:
-        raise ValueError(
-            "lag 0 needs lookback >= 1: a state that carries its own timestep's data carries at least one"
-        )
-    return lag
 
 
 def _integer(name: str, value: int, minimum: int) -> int:

@@ -15,9 +15,10 @@ from .checkpoint import Checkpoint, Operator
 from .costs import RELATIVE_COSTS, Costs
 from .crevolve import Kind
 from .errors import BudgetError, ScheduleError
-from .planning import Plan, plan, resolve_lag
+from .planning import Plan, plan
 from .profiling import Profiler
 from .schedules import Revolve, Schedule
+from .schedules.offline import resolve_lag
 from .storage import MemoryStorage, Storage
 from .storage.memory import slot_nbytes
 

@@ -20,6 +20,40 @@ def _index(name: str, value: object) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
+def resolve_lag(lookback: int, lag: int | None) -> int:
+    """Return the lag that is meant: as given, or the default that goes with `lookback`.
+
+    Parameters
+    ----------
+    lookback : int
+        Timesteps whose step data a loaded state carries, >= 0.
+    lag : {0, 1} or None
+        None: 1 where lookback is 0, otherwise 0.
+
+    Returns
+    -------
+    int
+        0 or 1.
+
+    Raises
+    ------
+    TypeError
+        `lag` is no integer.
+    ValueError
+        `lag` is neither 0 nor 1, or is 0 with lookback 0.
+    """
+    if lag is None:
+        return 0 if lookback else 1
+    lag = _index("lag", lag)
+    if lag not in (0, 1):
+        raise ValueError(f"lag must be 0 or 1, got {lag}")
+    if lag == 0 and lookback == 0:
+        raise ValueError(
+            "lag 0 needs lookback >= 1: a state that carries its own timestep's data carries at least one"
+        )
+    return lag
+
+
 @dataclass(frozen=True)
 class Revolve(Schedule):
     """Windowed Revolve: the fewest forward timesteps, then the fewest copies, then the fewest calls.
@@ -85,8 +119,7 @@ class Revolve(Schedule):
     def __post_init__(self) -> None:
         for name in ("n_timesteps", "n_snapshots", "window", "lookback"):
             object.__setattr__(self, name, _index(name, getattr(self, name)))
-        lag = (0 if self.lookback >= 1 else 1) if self.lag is None else _index("lag", self.lag)
-        object.__setattr__(self, "lag", lag)
+        object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
         if self.initial_state not in ("stored", "free"):
             raise ValueError(f'initial_state must be "stored" or "free", got {self.initial_state!r}')
         _ = self.counts  # checks the ranges

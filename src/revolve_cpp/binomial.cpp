@@ -69,8 +69,6 @@ std::int64_t maxrange_saturating(std::int64_t snapshots, std::int64_t repetition
 
 namespace {
 
-constexpr WindowModel kClassic{1, 0, 1};
-
 void require_chain(std::int64_t timesteps, std::int64_t snapshots) {
     require_at_least("timesteps", timesteps, 1);
     require_at_least("snapshots", snapshots, 1);
@@ -86,13 +84,13 @@ std::int64_t free_slots(std::int64_t timesteps, std::int64_t snapshots) {
 
 std::int64_t repetition_number(std::int64_t timesteps, std::int64_t snapshots) {
     require_chain(timesteps, snapshots);
-    return kClassic.repetitions(timesteps, free_slots(timesteps, snapshots)) - 1;
+    return kClassicRevolve.repetitions(timesteps, free_slots(timesteps, snapshots)) - 1;
 }
 
 std::int64_t numforw(std::int64_t timesteps, std::int64_t snapshots) {
     require_chain(timesteps, snapshots);
-    return checked_narrow(kClassic.chain(timesteps, free_slots(timesteps, snapshots), 0).forward_steps -
-                          timesteps);
+    return checked_narrow(
+        kClassicRevolve.chain(timesteps, free_slots(timesteps, snapshots), 0).forward_steps - timesteps);
 }
 
 double expense(std::int64_t timesteps, std::int64_t snapshots) {
@@ -102,7 +100,7 @@ double expense(std::int64_t timesteps, std::int64_t snapshots) {
 std::int64_t takeshots(std::int64_t timesteps, std::int64_t snapshots) {
     require_chain(timesteps, snapshots);
     if (timesteps == 1) return 0;
-    return kClassic.chain(timesteps, free_slots(timesteps, snapshots), 0).saves + 1;
+    return kClassicRevolve.chain(timesteps, free_slots(timesteps, snapshots), 0).saves + 1;
 }
 
 std::int64_t adjust(std::int64_t timesteps) {

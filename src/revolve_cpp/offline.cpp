@@ -4,17 +4,11 @@
 
 namespace revolve {
 
-namespace {
-
-constexpr WindowModel kClassic{1, 0, 1};
-
-}  // namespace
-
 OfflineRevolve::OfflineRevolve(std::int64_t timesteps, std::int64_t snapshots) : fine_(timesteps) {
-    const WindowedProblem problem{timesteps, snapshots, kClassic, false};
+    const WindowedProblem problem{timesteps, snapshots, kClassicRevolve, false};
     problem.validate();
     free_slots_ = std::max<std::int64_t>(0, problem.chain_slots());
-    if (timesteps > 0) next_ = kClassic.node(timesteps, free_slots_);
+    if (timesteps > 0) next_ = kClassicRevolve.node(timesteps, free_slots_);
 }
 
 Action OfflineRevolve::revolve() {
@@ -38,11 +32,11 @@ Action OfflineRevolve::revolve() {
         return Action::takeshot;
     }
     Level& top = stack_.back();
-    kClassic.shrink(top.node, distance);
+    kClassicRevolve.shrink(top.node, distance);
     std::int64_t m = distance - 1;
     if (top.node.slots > 0) {
-        m = kClassic.split(top.node, distance);
-        if (distance - m > 1) next_ = kClassic.right_of(top.node, distance - m);
+        m = kClassicRevolve.split(top.node, distance);
+        if (distance - m > 1) next_ = kClassicRevolve.right_of(top.node, distance - m);
     }
     capo_ += m;
     advances_ += m;

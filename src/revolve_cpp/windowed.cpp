@@ -232,6 +232,11 @@ ChainCounts WindowModel::chain_at(const ChainNode& node, std::int64_t timesteps,
 
 // ---------------------------------------------------------------------------------------------------------- splits
 
+std::int64_t WindowModel::in_right_leaves(const LevelBinomials& level, std::int64_t unmerged) const noexcept {
+    return saturating_add(saturating_multiply(window - lookback, level.right_leaves),
+                          saturating_multiply(lookback, std::min(unmerged, level.right_leaves)));
+}
+
 std::int64_t WindowModel::split(const ChainNode& node, std::int64_t timesteps) const noexcept {
     const std::int64_t x = timesteps;
     if (node.repetitions == 1) {  // the first snapshot takes what the others, d apart, leave over
@@ -254,9 +259,7 @@ std::int64_t WindowModel::split(const ChainNode& node, std::int64_t timesteps) c
     } else {
         const std::int64_t leaves = saturating_add(level.left_leaves, level.right_leaves);
         const Layout layout = lay_out(y, leaves, window, lookback);
-        const std::int64_t in_right =
-            saturating_add(saturating_multiply(window - lookback, level.right_leaves),
-                           saturating_multiply(lookback, std::min(layout.unmerged, level.right_leaves)));
+        const std::int64_t in_right = in_right_leaves(level, layout.unmerged);
         const std::int64_t before_right_splits = saturating_add(
             saturating_multiply(window, leaves), saturating_multiply(lookback, level.right_leaves));
         right = std::min(y, in_right) + std::max<std::int64_t>(0, y - before_right_splits);
@@ -279,9 +282,7 @@ std::int64_t WindowModel::split_of_initial(const ChainNode& node, std::int64_t t
     for (const std::int64_t share : {std::int64_t{0}, window - closing, window}) {
         const std::int64_t rest = y - std::min(share, y);
         const Layout layout = lay_out(rest, leaves - 1, window, lookback);
-        const std::int64_t in_right =
-            saturating_add(saturating_multiply(window - lookback, level.right_leaves),
-                           saturating_multiply(lookback, std::min(layout.unmerged, level.right_leaves)));
+        const std::int64_t in_right = in_right_leaves(level, layout.unmerged);
         const std::int64_t right =
             std::min(rest, in_right) + lookback * std::max<std::int64_t>(0, layout.splits - left_splits);
         const std::int64_t right_timesteps = level.right_below + right;

@@ -77,9 +77,14 @@ private:
         std::int64_t right_below;   // L(c - 1, rho - 1)
     };
     LevelBinomials binomials(const ChainNode& node) const noexcept;
+    /// Timesteps of level rho that the right part's leaves take, of which the first `unmerged` are filled up.
+    std::int64_t in_right_leaves(const LevelBinomials& level, std::int64_t unmerged) const noexcept;
     std::int64_t below(const ChainNode& node) const noexcept;
     ChainCounts chain_at(const ChainNode& node, std::int64_t timesteps, std::int64_t closing) const;
 };
+
+/// Classic Revolve as a member of the family.
+inline constexpr WindowModel kClassicRevolve{1, 0, 1};
 
 /// Exact counts of a whole run.
 struct ScheduleCounts {
