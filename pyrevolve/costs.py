@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from collections.abc import Sequence
 
 __all__ = ["RELATIVE_COSTS", "Costs"]
 
@@ -23,17 +24,17 @@ class Costs:
         What one call of the forward operator costs besides its timesteps [s], finite, >= 0.
     reverse_call : float
         What one call of the reverse operator costs besides its timesteps [s], finite, >= 0.
-    save : float
-        Copying one state into a slot [s], finite, >= 0.
-    load : float
-        Copying one state back from a slot [s], finite, >= 0.
+    save : float or sequence of float
+        Copying one state into a slot [s], finite, >= 0: one number for RAM, or one for each tier, RAM first.
+    load : float or sequence of float
+        Copying one state back from a slot [s], finite, >= 0: likewise.
 
     Raises
     ------
     TypeError
         A cost is not a real number.
     ValueError
-        A cost is negative, infinite or NaN.
+        A cost is negative, infinite or NaN, or `save` and `load` differ in their number of tiers.
 
     Notes
     -----
@@ -41,31 +42,82 @@ class Costs:
 
         T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
 
-    with F the forward timesteps that are run, C_f and C_b the calls of the two operators. Only ratios decide
+    with F the forward timesteps that are run, C_f and C_b the calls of the two operators, and the last two terms
+    summed over tiers. Only ratios decide
     which plan is best, so any unit may be used; with seconds, ``Plan.predicted_seconds`` is in seconds.
 
     Examples
     --------
     >>> Costs(forward_step=0.8e-3, reverse_step=1.2e-3, save=0.5e-3, load=0.5e-3).reverse_step
     0.0012
+    >>> Costs(forward_step=1, reverse_step=1, save=(0.5, 8), load=(0.5, 6)).save_at(1)
+    8.0
     """
 
     forward_step: float
     reverse_step: float
     forward_call: float = 0.0
     reverse_call: float = 0.0
-    save: float = 0.0
-    load: float = 0.0
+    save: float | tuple[float, ...] = 0.0
+    load: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise TypeError(f"{field.name} must be a number of seconds, got {value!r}")
-            seconds = float(value)
-            if not math.isfinite(seconds) or seconds < 0.0:
-                raise ValueError(f"{field.name} must be finite and >= 0 seconds, got {value!r}")
+            if field.name in ("save", "load") and isinstance(value, (tuple, list)):
+                if not value:
+                    raise ValueError(f"{field.name} must have a number for each tier, got {value!r}")
+                seconds: object = tuple(_seconds(field.name, number) for number in value)
+            else:
+                seconds = _seconds(field.name, value)
             object.__setattr__(self, field.name, seconds)
+        if self.tiers != (len(self.load) if isinstance(self.load, tuple) else 1):
+            raise ValueError(
+                f"save and load must have a number for each tier alike, got {self.save!r} and {self.load!r}"
+            )
+
+    @property
+    def tiers(self) -> int:
+        """How many tiers there are costs for."""
+        return len(self.save) if isinstance(self.save, tuple) else 1
+
+    def save_at(self, tier: int) -> float:
+        """Return what saving one state to a tier costs [s].
+
+        Parameters
+        ----------
+        tier : int
+            0 is RAM.
+
+        Raises
+        ------
+        ValueError
+            There is no cost for this tier.
+        """
+        return self._at("save", self.save, tier)
+
+    def load_at(self, tier: int) -> float:
+        """Return what loading one state from a tier costs [s].
+
+        Parameters
+        ----------
+        tier : int
+            0 is RAM.
+
+        Raises
+        ------
+        ValueError
+            There is no cost for this tier.
+        """
+        return self._at("load", self.load, tier)
+
+    def _at(self, name: str, costs: float | tuple[float, ...], tier: int) -> float:
+        if not 0 <= tier < self.tiers:
+            raise ValueError(
+                f"these costs are for {self.tiers} tier{'s' * (self.tiers > 1)}, tier {tier} is asked for; "
+                f"give {name}= one number for each tier, RAM first"
+            )
+        return costs[tier] if isinstance(costs, tuple) else costs
 
     def total(
         self,
@@ -74,29 +126,48 @@ class Costs:
         reverse_steps: int,
         forward_calls: int,
         reverse_calls: int,
-        saves: int,
-        loads: int,
+        saves: int | Sequence[int],
+        loads: int | Sequence[int],
     ) -> float:
         """Return the time that these counts take.
 
         Parameters
         ----------
-        forward_steps, reverse_steps, forward_calls, reverse_calls, saves, loads : int
+        forward_steps, reverse_steps, forward_calls, reverse_calls : int
             Counts of a schedule, >= 0.
+        saves, loads : int or sequence of int
+            Copies, >= 0: to and from RAM, or to and from each tier.
 
         Returns
         -------
         float
             Predicted time [s].
+
+        Raises
+        ------
+        ValueError
+            A tier is used for which there are no costs.
         """
-        return (
+        operators = (
             self.forward_step * forward_steps
             + self.reverse_step * reverse_steps
             + self.forward_call * forward_calls
             + self.reverse_call * reverse_calls
-            + self.save * saves
-            + self.load * loads
         )
+        copies = 0.0
+        for counts, cost_at in ((saves, self.save_at), (loads, self.load_at)):
+            per_tier = (counts,) if isinstance(counts, int) else counts
+            copies += sum(count * cost_at(tier) for tier, count in enumerate(per_tier) if count)
+        return operators + copies
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number of seconds, got {value!r}")
+    seconds = float(value)
+    if not math.isfinite(seconds) or seconds < 0.0:
+        raise ValueError(f"{name} must be finite and >= 0 seconds, got {value!r}")
+    return seconds
 
 
 #: Costs in units of one forward timestep, used where nobody measured: an acoustic wave equation of second

@@ -24,12 +24,17 @@ cdef extern from "revolve/binomial.hpp" namespace "revolve" nogil:
 
 cdef extern from "revolve/instruction.hpp" namespace "revolve" nogil:
     cdef enum class CppKind "revolve::Kind":
+        save
         load
         end
+
+    cdef enum class CppContent "revolve::Content":
+        state
 
     cdef cppclass CppInstruction "revolve::Instruction":
         CppKind kind
         int8_t keep
+        CppContent content
         int32_t tier
         int64_t slot
         int64_t t
@@ -60,9 +65,48 @@ cdef extern from "revolve/windowed.hpp" namespace "revolve" nogil:
         void validate() except +
         CppCounts counts() except +
 
-    cdef cppclass CppWindowedSchedule "revolve::WindowedSchedule":
-        CppWindowedSchedule(const CppProblem&) except +
+
+cdef extern from "revolve/interrupt.hpp" namespace "revolve" nogil:
+    ctypedef cbool (*InterruptCheck)()
+
+
+cdef extern from "revolve/schedule.hpp" namespace "revolve" nogil:
+    cdef cppclass CppSchedule "revolve::Schedule":
         CppInstruction next() except +
+
+    cdef cppclass CppTierCounts "revolve::TierCounts":
+        int64_t saves
+        int64_t loads
+        int64_t peak
+
+    cdef cppclass CppTally "revolve::ScheduleTally":
+        int64_t forward_steps
+        int64_t forward_calls
+        int64_t reverse_calls
+        int64_t frees
+        vector[CppTierCounts] tiers
+
+    CppTally cpp_tally "revolve::tally"(CppSchedule&, InterruptCheck, vector[int64_t]) except +
+
+
+cdef extern from "revolve/layout.hpp" namespace "revolve" nogil:
+    cdef cppclass CppStoredState "revolve::StoredState":
+        int64_t t
+        int32_t tier
+        int64_t slot
+
+    cdef cppclass CppLayout "revolve::Layout":
+        vector[CppStoredState] stored
+        int64_t position
+        int64_t loaded_at
+        int64_t remaining
+        cbool turned
+
+
+cdef extern from "revolve/windowed_schedule.hpp" namespace "revolve" nogil:
+    unique_ptr[CppSchedule] windowed_schedule(const CppProblem&, vector[int32_t]) except +
+    unique_ptr[CppSchedule] windowed_schedule(
+        const CppProblem&, const CppLayout&, vector[int32_t], InterruptCheck) except +
 
 
 cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
@@ -139,9 +183,10 @@ cdef class Instruction:
     cdef tuple _key(self)
 
 
-cdef class WindowedInstructions:
-    cdef unique_ptr[CppWindowedSchedule] schedule
-    cdef bint ended
+cdef class Instructions:
+    cdef unique_ptr[CppSchedule] schedule
+    cdef vector[int64_t] held
+    cdef bint live
 
 
 cdef class CRevolve:

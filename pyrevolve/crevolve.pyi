@@ -15,6 +15,10 @@ class Kind(IntEnum):
     TURN = 5
     END = 6
 
+class Content(IntEnum):
+    STATE = 0
+    STEP_DATA = 1
+
 class Action(IntEnum):
     advance = 0
     takeshot = 1
@@ -24,6 +28,11 @@ class Action(IntEnum):
     terminate = 5
     error = 6
 
+class TierCounts(NamedTuple):
+    saves: int
+    loads: int
+    peak: int
+
 class Counts(NamedTuple):
     forward_steps: int
     saves: int
@@ -31,6 +40,8 @@ class Counts(NamedTuple):
     forward_calls: int
     reverse_calls: int
     peak_snapshots: int
+    tiers: tuple[TierCounts, ...]
+    frees: int
 
 class WindowChoice(NamedTuple):
     window: int
@@ -94,21 +105,26 @@ class Instruction:
     @property
     def slot(self) -> int | None: ...
     @property
+    def content(self) -> Content | None: ...
+    @property
     def keep(self) -> bool | None: ...
 
-class WindowedInstructions(Iterator[Instruction]):
-    def __init__(
-        self,
-        timesteps: SupportsIndex,
-        snapshots: SupportsIndex,
-        window: SupportsIndex = 1,
-        lookback: SupportsIndex = 0,
-        lag: SupportsIndex = 1,
-        free_initial: bool = False,
-    ) -> None: ...
-    def __iter__(self) -> WindowedInstructions: ...
+class Instructions(Iterator[Instruction]):
+    def __iter__(self) -> Instructions: ...
     def __next__(self) -> Instruction: ...
-    def fill(self, rows: npt.NDArray[np.uint8] | memoryview | bytearray) -> int: ...
+    def fill(self, rows: Buffer) -> int: ...
+    def tally(self) -> Counts: ...
+
+def windowed_instructions(
+    timesteps: SupportsIndex,
+    snapshots: SupportsIndex,
+    window: SupportsIndex = 1,
+    lookback: SupportsIndex = 0,
+    lag: SupportsIndex = 1,
+    free_initial: bool = False,
+    tiers: Sequence[SupportsIndex] = (),
+    layout: tuple[Sequence[tuple[int, int, int]], int, int, int | None] | None = None,
+) -> Instructions: ...
 
 class CRevolve:
     def __init__(

@@ -15,9 +15,12 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.exc cimport PyErr_CheckSignals
 from cython.operator cimport dereference
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libcpp cimport bool as cbool
 from libcpp.memory cimport make_unique
+from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 
@@ -33,6 +36,13 @@ class Kind(IntEnum):
     END = 6
 
 
+class Content(IntEnum):
+    """What a slot holds: a state x_t, or the step data of timestep t."""
+
+    STATE = 0
+    STEP_DATA = 1
+
+
 class Action(IntEnum):
     """The actions of ACM Algorithm 799 (Griewank & Walther 2000, doi:10.1145/347837.347846)."""
 
@@ -45,14 +55,22 @@ class Action(IntEnum):
     error = 6
 
 
-Counts = namedtuple("Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots",
+TierCounts = namedtuple("TierCounts", "saves loads peak", module=__name__)
+Counts = namedtuple("Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots tiers frees",
                     module=__name__)
 WindowChoice = namedtuple("WindowChoice", "window snapshots seconds counts", module=__name__)
 
 watch_for_forks()
 
 cdef tuple _KINDS = tuple(Kind)
+cdef tuple _CONTENTS = tuple(Content)
 cdef tuple _ACTIONS = tuple(Action)
+
+
+cdef cbool check_signals() noexcept nogil:
+    """Whether a signal handler has raised, such as that of Ctrl-C; the error then stands to be raised."""
+    with gil:
+        return PyErr_CheckSignals() != 0
 
 
 cdef int64_t _integer(object value, str name) except? -1:
@@ -122,8 +140,9 @@ cdef CppProblem _problem(timesteps, snapshots, window, lookback, lag, bint free_
 
 
 cdef object _counts(const CppCounts& counts):
+    tier = TierCounts(counts.saves, counts.loads, counts.peak_snapshots)
     return Counts(counts.forward_steps, counts.saves, counts.loads, counts.forward_calls,
-                  counts.reverse_calls, counts.peak_snapshots)
+                  counts.reverse_calls, counts.peak_snapshots, (tier,), 0)
 
 
 def windowed_capacity(slots, repetitions, window, lookback):
@@ -184,8 +203,8 @@ cdef class Instruction:
     kind      attributes                    meaning
     ========  ============================  ==========================================================
     FORWARD   start, stop                   run the forward operator over timesteps [start, stop)
-    SAVE      t, tier, slot                 copy state x_t into the slot
-    LOAD      t, tier, slot, keep           copy it back; keep False frees the slot. Tier and slot -1
+    SAVE      t, tier, slot, content        copy state x_t, or timestep t's step data, into the slot
+    LOAD      t, tier, slot, content, keep  copy it back; keep False frees the slot. Tier and slot -1
                                             stand for a free initial state, which the user re-creates
     REVERSE   start, stop                   one adjoint call over timesteps stop - 1 down to start
     FREE      t, tier, slot                 drop what the slot holds
@@ -222,12 +241,18 @@ cdef class Instruction:
         return None if self.value.t < 0 else self.value.slot
 
     @property
+    def content(self):
+        if self.value.kind != CppKind.load and self.value.kind != CppKind.save:
+            return None
+        return _CONTENTS[<int>self.value.content]
+
+    @property
     def keep(self):
         return None if self.value.kind != CppKind.load else self.value.keep != 0
 
     cdef tuple _key(self):
         return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier,
-                self.value.slot, self.value.keep)
+                self.value.slot, self.value.keep, <int>self.value.content)
 
     def __eq__(self, other):
         if not isinstance(other, Instruction):
@@ -240,6 +265,8 @@ cdef class Instruction:
     def __repr__(self):
         names = ("start", "stop", "t", "tier", "slot", "keep")
         given = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None]
+        if self.content is Content.STEP_DATA:
+            given.append("content=STEP_DATA")
         return f"{self.kind.name}({', '.join(given)})"
 
     def __reduce__(self):
@@ -247,7 +274,7 @@ cdef class Instruction:
 
 
 def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t tier, int64_t slot,
-                 int8_t keep):
+                 int8_t keep, int8_t content):
     """Rebuild an instruction when it is unpickled."""
     cdef Instruction result = Instruction.__new__(Instruction)
     result.value.kind = <CppKind>kind
@@ -257,34 +284,34 @@ def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t ti
     result.value.tier = tier
     result.value.slot = slot
     result.value.keep = keep
+    result.value.content = <CppContent>content
     return result
 
 
-#: Fields of one row of `WindowedInstructions.fill`, in the layout of the C++ struct: (name, format, offset).
+#: Fields of one row of `Instructions.fill`, in the layout of the C++ struct: (name, format, offset).
 INSTRUCTION_FIELDS = (
-    ("kind", "i1", 0), ("keep", "?", 1), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16),
+    ("kind", "i1", 0), ("keep", "?", 1), ("content", "i1", 2), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16),
     ("start", "i8", 24), ("stop", "i8", 32),
 )
 INSTRUCTION_BYTES = sizeof(CppInstruction)
 
 
 @cython.final
-cdef class WindowedInstructions:
-    """Iterator over the instructions of windowed Revolve, END included."""
+cdef class Instructions:
+    """Iterator over the instructions of a schedule, END included."""
 
-    def __cinit__(self, timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
-        self.schedule = make_unique[CppWindowedSchedule](
-            _problem(timesteps, snapshots, window, lookback, lag, free_initial))
+    def __init__(self):
+        raise TypeError("iterators over instructions come from a schedule")
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        if self.ended:
+        if not self.live:
             raise StopIteration
         cdef Instruction result = Instruction.__new__(Instruction)
         result.value = dereference(self.schedule).next()
-        self.ended = result.value.kind == CppKind.end
+        self.live = result.value.kind != CppKind.end
         return result
 
     def fill(self, uint8_t[::1] rows not None):
@@ -292,18 +319,79 @@ cdef class WindowedInstructions:
         cdef Py_ssize_t capacity = rows.shape[0] // <Py_ssize_t>sizeof(CppInstruction)
         cdef Py_ssize_t count = 0
         cdef CppInstruction* target
-        cdef CppWindowedSchedule* schedule = self.schedule.get()
-        cdef bint ended = self.ended
+        cdef CppSchedule* schedule = self.schedule.get()
+        cdef bint live = self.live
         if capacity == 0:
             return 0
         target = <CppInstruction*>&rows[0]
         with nogil:
-            while count < capacity and not ended:
+            while count < capacity and live:
                 target[count] = schedule.next()
-                ended = target[count].kind == CppKind.end
+                live = target[count].kind != CppKind.end
                 count += 1
-        self.ended = ended
+        self.live = live
         return count
+
+    def tally(self):
+        """Go through all instructions that are left and return their `Counts`; can be interrupted."""
+        cdef CppSchedule* schedule = self.schedule.get()
+        cdef CppTally result
+        if self.live:
+            with nogil:
+                result = cpp_tally(dereference(schedule), check_signals, self.held)
+        self.live = False
+        tiers = tuple([TierCounts(tier.saves, tier.loads, tier.peak) for tier in result.tiers])
+        return Counts(result.forward_steps, sum([tier.saves for tier in tiers]), sum([tier.loads for tier in tiers]),
+                      result.forward_calls, result.reverse_calls, sum([tier.peak for tier in tiers]), tiers,
+                      result.frees)
+
+
+cdef Instructions _instructions(unique_ptr[CppSchedule] schedule):
+    cdef Instructions result = Instructions.__new__(Instructions)
+    result.schedule = move(schedule)
+    result.live = True
+    return result
+
+
+cdef vector[int32_t] _tiers(object tiers) except *:
+    cdef vector[int32_t] result
+    for tier in tiers:
+        result.push_back(<int32_t>_integer(tier, "tier"))
+    return result
+
+
+def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False, tiers=(),
+                          layout=None):
+    """Windowed Revolve; `layout`: (stored, position, loaded_at, remaining or None), see `Revolve.from_layout`.
+
+    `tiers` names the tier of the i-th snapshot from the left; empty: all are in tier 0.
+    """
+    cdef CppProblem problem = _problem(timesteps, snapshots, window, lookback, lag, free_initial)
+    cdef vector[int32_t] places = _tiers(tiers)
+    cdef unique_ptr[CppSchedule] schedule
+    cdef CppLayout start
+    cdef CppStoredState state
+    cdef Instructions result
+    if layout is None:
+        return _instructions(windowed_schedule(problem, places))
+    stored, position, loaded_at, remaining = layout
+    for t, tier, slot in stored:
+        state.t = _integer(t, "t")
+        state.tier = <int32_t>_integer(tier, "tier")
+        state.slot = _integer(slot, "slot")
+        start.stored.push_back(state)
+    start.position = _integer(position, "position")
+    start.loaded_at = _integer(loaded_at, "loaded_at")
+    start.turned = remaining is not None
+    start.remaining = _integer(remaining, "remaining") if start.turned else problem.timesteps
+    with nogil:
+        schedule = windowed_schedule(problem, start, places, check_signals)
+    result = _instructions(move(schedule))
+    for state in start.stored:
+        if <size_t>state.tier >= result.held.size():
+            result.held.resize(state.tier + 1)
+        result.held[state.tier] += 1
+    return result
 
 
 @cython.final

@@ -247,8 +247,8 @@ def plan(
         reverse_step=costs.reverse_step,
         forward_call=costs.forward_call,
         reverse_call=costs.reverse_call,
-        save=costs.save,
-        load=costs.load,
+        save=costs.save_at(0),
+        load=costs.load_at(0),
     )
     counts = choice.counts
     chosen = Plan(

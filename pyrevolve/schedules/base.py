@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..costs import Costs
-from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Counts, Instruction, WindowedInstructions
+from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Content, Counts, Instruction, Instructions, Kind
 
 __all__ = ["INSTRUCTION_DTYPE", "Schedule"]
 
-#: One row per instruction: kind (a `Kind`), keep, tier, slot, t, start, stop; -1 where one does not apply.
+#: One row per instruction: kind (a `Kind`), keep, content (a `Content`), tier, slot, t, start, stop; -1 where one
+#: does not apply (keep, content: 0).
 INSTRUCTION_DTYPE = np.dtype(
     {
         "names": [name for name, _, _ in INSTRUCTION_FIELDS],
@@ -27,8 +28,8 @@ INSTRUCTION_DTYPE = np.dtype(
 class Schedule(abc.ABC):
     """When to run forward, save, load and reverse; iterating starts afresh each time.
 
-    Schedules are immutable and hold no list: counts are closed forms, and an iterator holds O(snapshots)
-    state. Several iterators of one schedule may run at once, in one thread or several.
+    Schedules are immutable and hold no list: an iterator holds O(snapshots) state. Several iterators of one
+    schedule may run at once, in one thread or several.
     """
 
     n_timesteps: int
@@ -49,8 +50,18 @@ class Schedule(abc.ABC):
         """All counts at once; what the properties below take their values from."""
 
     @abc.abstractmethod
-    def instructions(self) -> WindowedInstructions:
+    def instructions(self) -> Instructions:
         """Return a new iterator over the instructions."""
+
+    @property
+    def needs_step_data(self) -> bool:
+        """Whether slots hold step data too, which the checkpoint must offer."""
+        return False
+
+    @property
+    def reverse_steps(self) -> int:
+        """Timesteps that are reversed: all, unless the schedule runs forward only."""
+        return self.n_timesteps
 
     def __iter__(self) -> Iterator[Instruction]:
         return self.instructions()
@@ -92,7 +103,7 @@ class Schedule(abc.ABC):
 
     @property
     def peak_snapshots(self) -> int:
-        """Most snapshots held at once; slots are numbered from 0 to one less."""
+        """Most snapshots held at once, the most of every tier added up."""
         return self.counts.peak_snapshots
 
     def makespan(self, costs: Costs) -> float:
@@ -105,18 +116,18 @@ class Schedule(abc.ABC):
 
         Notes
         -----
-        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F
-        forward timesteps, C_f and C_b calls, W saves and R loads.
+        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + sum of save W + load R over
+        tiers, with F forward timesteps, C_f and C_b calls, W saves and R loads. Every copy is waited for.
         """
         if not isinstance(costs, Costs):
             raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
         return costs.total(
             forward_steps=self.forward_steps,
-            reverse_steps=self.n_timesteps,
+            reverse_steps=self.reverse_steps,
             forward_calls=self.forward_calls,
             reverse_calls=self.reverse_calls,
-            saves=self.saves,
-            loads=self.loads,
+            saves=[tier.saves for tier in self.counts.tiers],
+            loads=[tier.loads for tier in self.counts.tiers],
         )
 
     def to_numpy(self) -> np.ndarray[Any, np.dtype[np.void]]:
@@ -127,9 +138,63 @@ class Schedule(abc.ABC):
         MemoryError
             The schedule is too long to be listed; iterate over it instead.
         """
-        length = self.calls + self.saves + self.loads + 2
+        length = self.calls + self.saves + self.loads + self.counts.frees + self._ends
         rows: np.ndarray[Any, np.dtype[np.void]] = np.empty(length, dtype=INSTRUCTION_DTYPE)
         written = self.instructions().fill(rows.view(np.uint8))
         if written != length:
             raise RuntimeError(f"the schedule announced {length} instructions and gave {written}")
         return rows
+
+    @property
+    def _ends(self) -> int:
+        """How many TURN and END instructions there are."""
+        return 2
+
+    def to_text(self) -> str:
+        """Return all instructions in a stable text form, one line each.
+
+        Returns
+        -------
+        str
+            Lines such as ``forward 0 4``, ``save 4 @ 0:1`` (state x_4, tier 0, slot 1), ``load 4 @ 0:1 keep``
+            (without ``keep`` the slot is freed), ``load 0 @ free`` (a free initial state), ``reverse 3 4``,
+            ``free 4 @ 0:1``, ``turn``, ``end``; ``save data 4 @ 0:1`` and ``load data 4 @ 0:1`` where it is step
+            data of timestep 4.
+        """
+        lines = []
+        for i in self:
+            words = [i.kind.name.lower()]
+            if i.kind in (Kind.FORWARD, Kind.REVERSE):
+                words += [str(i.start), str(i.stop)]
+            elif i.kind in (Kind.SAVE, Kind.LOAD, Kind.FREE):
+                words += ["data"] * (i.content is Content.STEP_DATA)
+                words += [str(i.t), "@", "free" if i.slot == -1 else f"{i.tier}:{i.slot}"]
+                words += ["keep"] * (bool(i.keep) and i.slot != -1)
+            lines.append(" ".join(words))
+        return "\n".join(lines) + "\n"
+
+    def explain(self) -> str:
+        """Return in words what the schedule does: steps, copies, calls, and what it keeps where."""
+        n, counts = self.n_timesteps, self.counts
+        window, lookback, lag = self.needs
+        lines = [
+            f"{self!r}",
+            f"  forward   {counts.forward_steps} timesteps for {n} ({self.recompute_factor:.3f} times each) in "
+            f"{counts.forward_calls} calls",
+            f"  reverse   {self.reverse_steps} timesteps in {counts.reverse_calls} calls of at most {window}"
+            if self.reverse_steps
+            else "  reverse   nothing: this schedule runs forward only",
+            f"  workspace retains {window} timesteps; a state carries {lookback}; lag {lag}",
+        ]
+        if not any(tier.saves or tier.loads for tier in counts.tiers):
+            lines.append("  no snapshots")
+        for number, tier in enumerate(counts.tiers):
+            if tier.saves or tier.loads:
+                lines.append(
+                    f"  tier {number}    at most {tier.peak} snapshots; {tier.saves} saves, {tier.loads} loads"
+                )
+        if self.free_initial_state:
+            lines.append("  the initial state is re-created, not stored (counted with the loads of tier 0)")
+        if self.needs_step_data:
+            lines.append("  slots hold states or step data")
+        return "\n".join(lines)

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Literal
 
-from ..crevolve import Counts, WindowedInstructions, windowed_counts
+from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
 
 __all__ = ["Revolve", "StoreAll"]
@@ -144,9 +144,9 @@ class Revolve(Schedule):
         """All counts at once; closed forms."""
         return windowed_counts(*self._parameters)
 
-    def instructions(self) -> WindowedInstructions:
+    def instructions(self) -> Instructions:
         """Return a new iterator over the instructions."""
-        return WindowedInstructions(*self._parameters)
+        return windowed_instructions(*self._parameters)
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,6 @@ class StoreAll(Schedule):
         """All counts at once; closed forms."""
         return windowed_counts(self.n_timesteps, 1, self.window)
 
-    def instructions(self) -> WindowedInstructions:
+    def instructions(self) -> Instructions:
         """Return a new iterator over the instructions."""
-        return WindowedInstructions(self.n_timesteps, 1, self.window)
+        return windowed_instructions(self.n_timesteps, 1, self.window)

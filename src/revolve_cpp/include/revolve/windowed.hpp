@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "revolve/checked.hpp"
-#include "revolve/instruction.hpp"
 
 /// Windowed Revolve: Revolve whose workspace retains the step data of up to K timesteps (the window), so that one
 /// adjoint call reverses many timesteps, and whose snapshots carry the step data of d timesteps (the lookback).
@@ -119,42 +117,6 @@ struct WindowedProblem {
     bool fits_window() const noexcept;
     /// Free slots of the bottom chain; more than one per timestep are never used.
     std::int64_t chain_slots() const noexcept;
-};
-
-/// Generator of the instructions; O(snapshots) memory, O(1) amortised per instruction.
-class WindowedSchedule {
-public:
-    explicit WindowedSchedule(const WindowedProblem& problem);
-
-    /// The next instruction; after `end`, `end` for ever.
-    Instruction next();
-
-private:
-    enum class Step : std::int8_t { start, solve, store, turn, reverse, close, finish };
-    struct Level {
-        std::int64_t at;
-        ChainNode node;
-    };
-
-    Instruction run_from_start();
-    Instruction load_start();
-    std::int64_t slot_of_top() const noexcept {
-        return static_cast<std::int64_t>(stack_.size()) - (free_initial_state_ ? 2 : 1);
-    }
-    std::int64_t closing() const noexcept { return stack_.size() == 1 ? bottom_closing_ : model_.lookback; }
-
-    WindowModel model_;
-    std::int64_t timesteps_;
-    std::int64_t bottom_closing_;
-    std::int64_t first_snapshot_;
-    bool free_initial_state_;
-    bool fits_window_;
-    bool turned_ = false;
-    Step step_ = Step::start;
-    std::int64_t position_ = 0;        ///< index of the state in the workspace
-    std::int64_t remaining_;           ///< everything right of this (shifted by lag) has been reversed
-    std::int64_t reverse_bottom_ = 0;  ///< where the pending reversal ends
-    std::vector<Level> stack_;
 };
 
 }  // namespace revolve

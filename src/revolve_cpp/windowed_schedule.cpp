@@ -1,0 +1,307 @@
+#include "revolve/windowed_schedule.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+namespace revolve {
+
+namespace {
+
+/// Forward steps, copies, calls; compared in this order.
+using Cost = std::tuple<wide_t, wide_t, wide_t>;
+
+Cost operator+(const Cost& a, const Cost& b) {
+    return {std::get<0>(a) + std::get<0>(b), std::get<1>(a) + std::get<1>(b),
+            std::get<2>(a) + std::get<2>(b)};
+}
+
+const Cost kImpossible{std::numeric_limits<wide_t>::max() / 4, 0, 0};
+
+Cost cost_of(const ChainCounts& counts) {
+    return {counts.forward_steps, counts.saves + counts.loads, counts.forward_calls + counts.reverse_calls};
+}
+
+/// What is left of a chain once everything right of x timesteps is done: its start is loaded if need be.
+Cost cost_of_rest(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing) {
+    const Cost load{0, x > 0 ? 1 : 0, 0};
+    return cost_of(model.chain(std::max<std::int64_t>(0, x), slots, closing)) + load;
+}
+
+/// Chain of x timesteps, `least` of which the workspace has run already, split at m >= least.
+Cost cost_of_split(const WindowModel& model, std::int64_t x, std::int64_t m, std::int64_t slots,
+                   std::int64_t closing, std::int64_t least) {
+    const std::int64_t d = model.lookback;
+    const Cost own{m - least, 1, m > least ? 1 : 0};
+    const std::int64_t left = m - d;
+    const std::int64_t owed = left > 0 ? closing : std::max<std::int64_t>(0, closing + left);
+    return own + cost_of(model.chain(x - m, slots - 1, d)) + cost_of_rest(model, left, slots, owed);
+}
+
+/// The same, run to its end without storing.
+Cost cost_of_run(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing,
+                 const Ahead& ahead) {
+    const Cost own{x - ahead.run, 0, 2};
+    const std::int64_t left = std::max(ahead.lowest, x - model.window);
+    if (left > 0) return own + cost_of_rest(model, left, slots, closing);
+    return x + closing <= model.window ? own : own + cost_of_rest(model, 0, slots, closing);
+}
+
+struct Choice {
+    Cost cost;
+    std::int64_t split;  ///< 0: run to the end
+};
+
+/// The best move of a chain whose workspace has run on from its start already. Forward steps are convex in the
+/// split, so that the optimum of a whole chain, or else the nearest place, is best.
+Choice choose_constrained(const WindowModel& model, const ChainNode& node, std::int64_t x,
+                          std::int64_t closing, const Ahead& ahead) {
+    Choice best{cost_of_run(model, x, node.slots, closing, ahead), 0};
+    if (node.slots == 0) return best;
+    const std::int64_t free_split = x > model.window ? model.split(node, x) : 0;
+    for (const std::int64_t m : {free_split, ahead.run}) {
+        if (m < ahead.run || m >= x) continue;
+        const Cost cost = cost_of_split(model, x, m, node.slots, closing, ahead.run);
+        if (cost < best.cost) best = {cost, m};
+    }
+    return best;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------- policy
+
+Move<ChainNode> WindowedPolicy::split(const Node& node, std::int64_t x, std::int64_t m) const {
+    const Node right = model_.right_of(node, x - m);
+    if (tiers_.empty()) return Move<Node>::split(m, 0, right);
+    const auto stored = tiers_.size() - 1 - static_cast<std::size_t>(right.slots);
+    return Move<Node>::split(m, tiers_[stored], right);
+}
+
+Move<ChainNode> WindowedPolicy::decide(Node& node, std::int64_t x, std::int64_t closing,
+                                       const Ahead& ahead) const {
+    const std::int64_t beyond_window = std::max(ahead.lowest, x - model_.window);
+    if (beyond_window <= 0 || node.slots == 0) {
+        return Move<Node>::run(std::max<std::int64_t>(0, beyond_window));
+    }
+    model_.shrink(node, x);
+    if (ahead.run > 0) {
+        const std::int64_t m = choose_constrained(model_, node, x, closing, ahead).split;
+        return m > 0 ? split(node, x, m) : Move<Node>::run(beyond_window);
+    }
+    const std::int64_t m =
+        closing < model_.lookback ? model_.split_of_initial(node, x, closing) : model_.split(node, x);
+    // Where nothing is gained from a lookback, the window takes the place of the snapshot.
+    if (model_.lookback == 0 && x - m <= model_.window) return Move<Node>::run(m);
+    return split(node, x, m);
+}
+
+// -------------------------------------------------------------------------------------------------- from the start
+
+std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, std::vector<std::int32_t> tiers) {
+    problem.validate();
+    ChainStart<ChainNode> start;
+    start.timesteps = problem.timesteps;
+    start.model = problem.model;
+    if (!problem.fits_window()) {
+        const std::int64_t first = problem.first_snapshot();
+        const std::int32_t tier = problem.free_initial_state ? kFreeTier : tiers.empty() ? 0 : tiers.front();
+        start.levels.push_back(
+            {first, tier, problem.model.node(problem.timesteps - first, problem.chain_slots())});
+    }
+    if (!tiers.empty()) {
+        // More slots than timesteps are never used: those that are come first.
+        tiers.resize(static_cast<std::size_t>(problem.chain_slots() + (problem.free_initial_state ? 0 : 1)));
+    }
+    return std::make_unique<ChainSchedule<WindowedPolicy>>(WindowedPolicy(problem.model, std::move(tiers)),
+                                                           std::move(start));
+}
+
+// -------------------------------------------------------------------------------------------------- from a layout
+
+namespace {
+
+/// Which of the stored states to keep. A state that is given up is best given up at once: its slot serves every
+/// chain to the right then. So this is a shortest path over (state, how many are kept up to it).
+class Selection {
+public:
+    Selection(const WindowedProblem& problem, const Layout& layout, InterruptCheck check)
+        : model_(problem.model), slots_(problem.snapshots), layout_(layout), poll_(check) {
+        if (problem.free_initial_state) starts_.push_back({0, kFreeTier, -1});
+        for (const StoredState& state : layout.stored) {
+            const bool of_use = state.t - model_.lookback < remaining();
+            if (of_use && !(problem.free_initial_state && state.t == 0)) starts_.push_back(state);
+        }
+        free_initial_ = problem.free_initial_state;
+    }
+
+    /// Indices into starts() of what is kept, from the left.
+    std::vector<std::size_t> run() {
+        const std::size_t count = starts_.size();
+        // best[r][i]: the chains left of i, where i is the r-th from the left that is kept.
+        std::vector<std::vector<Cost>> best;
+        std::vector<std::vector<std::size_t>> previous;
+        Cost least = kImpossible;
+        std::size_t least_rank = 0;
+        std::size_t least_last = 0;
+        for (std::size_t rank = 0; rank < count; ++rank) {
+            best.emplace_back(count, kImpossible);
+            previous.emplace_back(count, 0);
+            const std::int64_t slots = slots_beside(rank);
+            bool reached = false;
+            for (std::size_t i = rank; i < count; ++i) {
+                if (rank == 0) {
+                    if (carries_all_before(i)) best[rank][i] = {0, 0, 0};
+                } else {
+                    for (std::size_t j = rank - 1; j < i; ++j) {
+                        if (best[rank - 1][j] >= least) continue;
+                        poll_(512);
+                        const Cost cost = best[rank - 1][j] + between(j, i, slots + 1);
+                        if (cost < best[rank][i]) {
+                            best[rank][i] = cost;
+                            previous[rank][i] = j;
+                        }
+                    }
+                }
+                if (best[rank][i] >= least || slots < 0) continue;
+                reached = true;
+                const Cost whole = best[rank][i] + rightmost(i, slots);
+                if (whole < least) {
+                    least = whole;
+                    least_rank = rank;
+                    least_last = i;
+                }
+            }
+            if (!reached) break;
+        }
+        if (least == kImpossible) return {};
+        std::vector<std::size_t> kept(least_rank + 1);
+        for (std::size_t rank = least_rank + 1, i = least_last; rank-- > 0; i = previous[rank][i])
+            kept[rank] = i;
+        return kept;
+    }
+
+    const std::vector<StoredState>& starts() const noexcept { return starts_; }
+
+    std::int64_t slots_beside(std::size_t rank) const noexcept {
+        return slots_ - static_cast<std::int64_t>(rank) - (free_initial_ ? 0 : 1);
+    }
+
+    std::int64_t closing(std::size_t i) const noexcept {
+        return std::min(model_.lookback, starts_[i].t + 1 - model_.lag);
+    }
+
+    /// Where the reversal of what the workspace holds ends, or `remaining` where it holds nothing of it.
+    std::int64_t retained_bottom() const noexcept {
+        if (layout_.position < remaining()) return remaining();
+        return std::min(remaining(),
+                        std::max(layout_.loaded_at - model_.lookback, layout_.position - model_.window));
+    }
+
+private:
+    std::int64_t remaining() const noexcept { return layout_.remaining; }
+
+    bool carries_all_before(std::size_t i) const noexcept {
+        return starts_[i].t + 1 - model_.lag <= model_.lookback || starts_[i].tier == kFreeTier;
+    }
+
+    Cost between(std::size_t left, std::size_t right, std::int64_t slots) const {
+        const std::int64_t x = starts_[right].t - model_.lookback - starts_[left].t;
+        const std::int64_t owed = x > 0 ? closing(left) : std::max<std::int64_t>(0, closing(left) + x);
+        // The snapshot on the right is loaded once more for its lookback; that is counted with its own chain.
+        return cost_of_rest(model_, x, slots, owed);
+    }
+
+    Cost rightmost(std::size_t i, std::int64_t slots) const {
+        const std::int64_t at = starts_[i].t;
+        if (layout_.position >= remaining() || layout_.position < at) {
+            const std::int64_t x = retained_bottom() - at;
+            const std::int64_t owed = x > 0 ? closing(i) : std::max<std::int64_t>(0, closing(i) + x);
+            return cost_of_rest(model_, x, slots, owed);
+        }
+        const std::int64_t x = remaining() - at;
+        if (layout_.position == at) return cost_of(model_.chain(x, slots, closing(i)));
+        const std::int64_t lowest = layout_.loaded_at > at ? layout_.loaded_at - model_.lookback - at : 0;
+        const Ahead ahead{layout_.position - at, std::max<std::int64_t>(0, lowest)};
+        return choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead).cost;
+    }
+
+    WindowModel model_;
+    std::int64_t slots_;
+    const Layout& layout_;
+    InterruptPoll poll_;
+    bool free_initial_ = false;
+    std::vector<StoredState> starts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, const Layout& layout,
+                                            std::vector<std::int32_t> tiers, InterruptCheck check) {
+    problem.validate();
+    layout.validate(problem.timesteps);
+    if (static_cast<std::int64_t>(layout.stored.size()) > problem.snapshots) {
+        throw std::invalid_argument("n_snapshots = " + std::to_string(problem.snapshots) +
+                                    " slots cannot hold " + std::to_string(layout.stored.size()) + " states");
+    }
+    const WindowModel& model = problem.model;
+    ChainStart<ChainNode> start;
+    start.timesteps = problem.timesteps;
+    start.model = model;
+    start.layout = layout;
+
+    Selection selection(problem, layout, check);
+    const std::vector<StoredState>& states = selection.starts();
+    const bool window_holds_all = selection.retained_bottom() <= model.lag - 1 ||
+                                  (layout.loaded_at == 0 && problem.fits_window() && !layout.turned);
+    std::vector<std::size_t> kept;
+    if (!window_holds_all) {
+        kept = selection.run();
+        const std::int64_t first = std::max<std::int64_t>(0, model.lookback - 1 + model.lag);
+        if (kept.empty()) {
+            // Nothing is stored yet that carries the first timesteps: the workspace must still be able to.
+            const bool beginning = !layout.turned && layout.position <= first && problem.snapshots >= 1;
+            if (!beginning || layout.position == problem.timesteps) {
+                throw std::invalid_argument("the first timesteps cannot be reversed: no state of timestep " +
+                                            std::to_string(first) + " or before is stored" +
+                                            (layout.stored.empty() ? "" : " or all slots are taken") +
+                                            "; store the initial state first, or use a free initial state");
+            }
+            const std::int64_t at = std::min(first, problem.timesteps - 1);
+            start.levels.push_back({std::max(at, layout.position), tiers.empty() ? 0 : tiers.front(),
+                                    model.node(problem.timesteps - std::max(at, layout.position),
+                                               std::min(problem.snapshots, problem.timesteps) - 1)});
+        }
+    }
+    for (std::size_t rank = 0; rank < kept.size(); ++rank) {
+        const StoredState& state = states[kept[rank]];
+        const std::int64_t right = rank + 1 < kept.size() ? states[kept[rank + 1]].t : layout.remaining;
+        const ChainNode node =
+            model.node(std::max<std::int64_t>(1, right - state.t), selection.slots_beside(rank));
+        start.levels.push_back({state.t, state.tier, node, state.tier != kFreeTier, state.slot});
+    }
+    std::vector<std::int32_t> left_over = tiers;
+    std::vector<std::int32_t> in_order;
+    for (const StoredState& state : layout.stored) {
+        const auto same = [&](const auto& level) { return level.held && level.at == state.t; };
+        const bool keep = std::any_of(start.levels.begin(), start.levels.end(), same);
+        if (!keep) start.dropped.push_back(state);
+        if (tiers.empty()) continue;
+        if (!keep) continue;
+        const auto place = std::find(left_over.begin(), left_over.end(), state.tier);
+        if (place == left_over.end()) {
+            throw std::invalid_argument("tier " + std::to_string(state.tier) +
+                                        " has fewer slots than are taken");
+        }
+        left_over.erase(place);
+        in_order.push_back(state.tier);
+    }
+    in_order.insert(in_order.end(), left_over.begin(), left_over.end());
+    return std::make_unique<ChainSchedule<WindowedPolicy>>(WindowedPolicy(model, std::move(in_order)),
+                                                           std::move(start));
+}
+
+}  // namespace revolve
