@@ -42,9 +42,9 @@ class Costs:
 
         T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
 
-    with F the forward timesteps that are run, C_f and C_b the calls of the two operators, and the last two terms
-    summed over tiers. Only ratios decide
-    which plan is best, so any unit may be used; with seconds, ``Plan.predicted_seconds`` is in seconds.
+    with F the forward timesteps that are run, C_f and C_b the calls of the two operators, and the
+    last two terms summed over tiers. Only ratios decide which plan is best, so any unit may be used; with
+    seconds, ``Plan.predicted_seconds`` is in seconds.
 
     Examples
     --------

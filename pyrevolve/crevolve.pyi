@@ -2,7 +2,6 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, SupportsIndex
 
-import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
@@ -112,7 +111,7 @@ class Instruction:
 class Instructions(Iterator[Instruction]):
     def __iter__(self) -> Instructions: ...
     def __next__(self) -> Instruction: ...
-    def fill(self, rows: Buffer) -> int: ...
+    def fill(self, rows: npt.NDArray[Any] | memoryview | bytearray) -> int: ...
     def tally(self) -> Counts: ...
 
 def windowed_instructions(
@@ -123,7 +122,7 @@ def windowed_instructions(
     lag: SupportsIndex = 1,
     free_initial: bool = False,
     tiers: Sequence[SupportsIndex] = (),
-    layout: tuple[Sequence[tuple[int, int, int]], int, int, int | None] | None = None,
+    layout: tuple[Sequence[tuple[int, ...]], int, int, int | None] | None = None,
 ) -> Instructions: ...
 
 class CRevolve:

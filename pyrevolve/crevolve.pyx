@@ -56,8 +56,9 @@ class Action(IntEnum):
 
 
 TierCounts = namedtuple("TierCounts", "saves loads peak", module=__name__)
-Counts = namedtuple("Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots tiers frees",
-                    module=__name__)
+Counts = namedtuple(
+    "Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots tiers frees",
+    module=__name__)
 WindowChoice = namedtuple("WindowChoice", "window snapshots seconds counts", module=__name__)
 
 watch_for_forks()
@@ -290,8 +291,8 @@ def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t ti
 
 #: Fields of one row of `Instructions.fill`, in the layout of the C++ struct: (name, format, offset).
 INSTRUCTION_FIELDS = (
-    ("kind", "i1", 0), ("keep", "?", 1), ("content", "i1", 2), ("tier", "i4", 4), ("slot", "i8", 8), ("t", "i8", 16),
-    ("start", "i8", 24), ("stop", "i8", 32),
+    ("kind", "i1", 0), ("keep", "?", 1), ("content", "i1", 2), ("tier", "i4", 4), ("slot", "i8", 8),
+    ("t", "i8", 16), ("start", "i8", 24), ("stop", "i8", 32),
 )
 INSTRUCTION_BYTES = sizeof(CppInstruction)
 
@@ -336,14 +337,15 @@ cdef class Instructions:
         """Go through all instructions that are left and return their `Counts`; can be interrupted."""
         cdef CppSchedule* schedule = self.schedule.get()
         cdef CppTally result
-        if self.live:
-            with nogil:
-                result = cpp_tally(dereference(schedule), check_signals, self.held)
+        if not self.live:
+            raise ValueError("no instructions are left")
+        with nogil:
+            result = cpp_tally(dereference(schedule), check_signals, self.held)
         self.live = False
         tiers = tuple([TierCounts(tier.saves, tier.loads, tier.peak) for tier in result.tiers])
-        return Counts(result.forward_steps, sum([tier.saves for tier in tiers]), sum([tier.loads for tier in tiers]),
-                      result.forward_calls, result.reverse_calls, sum([tier.peak for tier in tiers]), tiers,
-                      result.frees)
+        saves, loads, peak = [sum(column) for column in zip(*tiers, strict=True)]
+        return Counts(result.forward_steps, saves, loads, result.forward_calls, result.reverse_calls, peak,
+                      tiers, result.frees)
 
 
 cdef Instructions _instructions(unique_ptr[CppSchedule] schedule):
@@ -360,9 +362,9 @@ cdef vector[int32_t] _tiers(object tiers) except *:
     return result
 
 
-def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False, tiers=(),
-                          layout=None):
-    """Windowed Revolve; `layout`: (stored, position, loaded_at, remaining or None), see `Revolve.from_layout`.
+def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False,
+                          tiers=(), layout=None):
+    """Windowed Revolve; `layout`: (stored, position, loaded_at, remaining), see `Revolve.from_layout`.
 
     `tiers` names the tier of the i-th snapshot from the left; empty: all are in tier 0.
     """

@@ -13,8 +13,8 @@ from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Content, Counts, I
 
 __all__ = ["INSTRUCTION_DTYPE", "Schedule"]
 
-#: One row per instruction: kind (a `Kind`), keep, content (a `Content`), tier, slot, t, start, stop; -1 where one
-#: does not apply (keep, content: 0).
+#: One row per instruction: kind (a `Kind`), keep, content (a `Content`), tier, slot, t, start, stop; -1 where
+#: one does not apply (keep, content: 0).
 INSTRUCTION_DTYPE = np.dtype(
     {
         "names": [name for name, _, _ in INSTRUCTION_FIELDS],
@@ -116,8 +116,9 @@ class Schedule(abc.ABC):
 
         Notes
         -----
-        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + sum of save W + load R over
-        tiers, with F forward timesteps, C_f and C_b calls, W saves and R loads. Every copy is waited for.
+        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F
+        forward timesteps, C_f and C_b calls, W saves and R loads, the last two terms summed over tiers. Every
+        copy is waited for.
         """
         if not isinstance(costs, Costs):
             raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
@@ -158,8 +159,8 @@ class Schedule(abc.ABC):
         str
             Lines such as ``forward 0 4``, ``save 4 @ 0:1`` (state x_4, tier 0, slot 1), ``load 4 @ 0:1 keep``
             (without ``keep`` the slot is freed), ``load 0 @ free`` (a free initial state), ``reverse 3 4``,
-            ``free 4 @ 0:1``, ``turn``, ``end``; ``save data 4 @ 0:1`` and ``load data 4 @ 0:1`` where it is step
-            data of timestep 4.
+            ``free 4 @ 0:1``, ``turn``, ``end``; ``save data 4 @ 0:1`` and ``load data 4 @ 0:1`` where it is
+            step data of timestep 4.
         """
         lines = []
         for i in self:
@@ -179,8 +180,8 @@ class Schedule(abc.ABC):
         window, lookback, lag = self.needs
         lines = [
             f"{self!r}",
-            f"  forward   {counts.forward_steps} timesteps for {n} ({self.recompute_factor:.3f} times each) in "
-            f"{counts.forward_calls} calls",
+            f"  forward   {counts.forward_steps} timesteps for {n} ({self.recompute_factor:.3f} times each) "
+            f"in {counts.forward_calls} calls",
             f"  reverse   {self.reverse_steps} timesteps in {counts.reverse_calls} calls of at most {window}"
             if self.reverse_steps
             else "  reverse   nothing: this schedule runs forward only",
@@ -191,7 +192,8 @@ class Schedule(abc.ABC):
         for number, tier in enumerate(counts.tiers):
             if tier.saves or tier.loads:
                 lines.append(
-                    f"  tier {number}    at most {tier.peak} snapshots; {tier.saves} saves, {tier.loads} loads"
+                    f"  tier {number}    at most {tier.peak} snapshots; "
+                    f"{tier.saves} saves, {tier.loads} loads"
                 )
         if self.free_initial_state:
             lines.append("  the initial state is re-created, not stored (counted with the loads of tier 0)")

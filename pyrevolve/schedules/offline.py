@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, astuple, dataclass
 from functools import cached_property
 from typing import Literal
 
 from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
+from .layout import Layout, index
 
 __all__ = ["Revolve", "StoreAll"]
-
-
-def _index(name: str, value: object) -> int:
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
 def resolve_lag(lookback: int, lag: int | None) -> int:
@@ -44,7 +38,7 @@ def resolve_lag(lookback: int, lag: int | None) -> int:
     """
     if lag is None:
         return 0 if lookback else 1
-    lag = _index("lag", lag)
+    lag = index("lag", lag)
     if lag not in (0, 1):
         raise ValueError(f"lag must be 0 or 1, got {lag}")
     if lag == 0 and lookback == 0:
@@ -76,6 +70,8 @@ class Revolve(Schedule):
     initial_state : {"stored", "free"}
         "free": x_0 takes no slot, because it can be re-created at no cost (a zero wavefield). A LOAD with
         tier and slot -1 asks for it.
+    layout : Layout, optional
+        Where the run stands already (see `from_layout`). None: at its beginning.
 
     Raises
     ------
@@ -115,14 +111,82 @@ class Revolve(Schedule):
     lookback: int = 0
     lag: int | None = None
     initial_state: Literal["stored", "free"] = "stored"
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_timesteps", "n_snapshots", "window", "lookback"):
-            object.__setattr__(self, name, _index(name, getattr(self, name)))
+            object.__setattr__(self, name, index(name, getattr(self, name)))
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
         if self.initial_state not in ("stored", "free"):
             raise ValueError(f'initial_state must be "stored" or "free", got {self.initial_state!r}')
+        _check_slots(self.layout, self.n_snapshots)
         _ = self.counts  # checks the ranges
+
+    @classmethod
+    def from_layout(
+        cls,
+        n_timesteps: int,
+        n_snapshots: int,
+        stored: Iterable[tuple[int, ...]],
+        *,
+        position: int,
+        loaded_at: int = 0,
+        remaining: int | None = None,
+        window: int = 1,
+        lookback: int = 0,
+        lag: int | None = None,
+        initial_state: Literal["stored", "free"] = "stored",
+    ) -> Revolve:
+        """Return the schedule that finishes a run from what is stored, with the fewest forward timesteps.
+
+        Parameters
+        ----------
+        n_timesteps, n_snapshots, window, lookback, lag, initial_state
+            As of the class.
+        stored : iterable of tuple
+            ``(t, slot)`` of every stored state x_t, 0 <= slot < n_snapshots, in any order.
+        position : int
+            The workspace holds x_position. The first sweep goes on from there; with ``position=n_timesteps``
+            it is done, and the window's step data is reversed without being run again.
+        loaded_at : int
+            Index of the state with which the workspace was last loaded or started, <= position.
+        remaining : int, optional
+            Given where the reversal has begun: the timesteps before it are still to be reversed.
+
+        Raises
+        ------
+        TypeError, OverflowError
+            As of the class.
+        ValueError
+            No run can stand like this, or the first timesteps cannot be reversed from what is stored.
+
+        Notes
+        -----
+        With stored states d_0 < ... < d_{k-1} that are kept, chain i goes from d_i to d_{i+1} - d and has
+        S - 1 - i free slots, so that the forward timesteps that are left are those from `position` to the end
+        plus the sum of F(d_{i+1} - d - d_i, S - 1 - i) (A-Revolve's cost of a layout, with windows). Which
+        states to keep is a shortest path over (state, number kept before it); the others are freed at once,
+        because a slot is of use to every chain further right.
+
+        References
+        ----------
+        M. Hinze, J. Sternberg (2005), A-Revolve, Optimization Methods and Software 20(6), 645-663,
+        doi:10.1080/10556780410001684158.
+
+        Examples
+        --------
+        >>> Revolve.from_layout(10, 3, [(0, 0), (4, 1), (7, 2)], position=10).forward_steps
+        15
+        """
+        return cls(
+            n_timesteps,
+            n_snapshots,
+            window=window,
+            lookback=lookback,
+            lag=lag,
+            initial_state=initial_state,
+            layout=Layout(tuple(stored), position, loaded_at, remaining),
+        )
 
     @property
     def needs(self) -> tuple[int, int, int]:
@@ -139,14 +203,35 @@ class Revolve(Schedule):
     def _parameters(self) -> tuple[int, int, int, int, int, bool]:
         return self.n_timesteps, self.n_snapshots, *self.needs, self.free_initial_state
 
+    @property
+    def reverse_steps(self) -> int:
+        """Timesteps that are still to be reversed."""
+        remaining = None if self.layout is None else self.layout.remaining
+        return self.n_timesteps if remaining is None else remaining
+
+    @property
+    def _ends(self) -> int:
+        return 1 if self.layout is not None and self.layout.remaining is not None else 2
+
     @cached_property
     def counts(self) -> Counts:
-        """All counts at once; closed forms."""
-        return windowed_counts(*self._parameters)
+        """All counts at once; closed forms, or counted by going through where a layout is given."""
+        return windowed_counts(*self._parameters) if self.layout is None else self.instructions().tally()
 
     def instructions(self) -> Instructions:
         """Return a new iterator over the instructions."""
-        return windowed_instructions(*self._parameters)
+        layout = None if self.layout is None else astuple(self.layout)
+        return windowed_instructions(*self._parameters, layout=layout)
+
+
+def _check_slots(layout: Layout | None, n_snapshots: int) -> None:
+    """Raise where a layout names a slot that does not exist."""
+    for t, tier, slot in layout.stored if layout is not None else ():
+        if tier != 0 or slot >= n_snapshots:
+            raise ValueError(
+                f"x_{t} is said to be in slot {slot} of tier {tier}, but there are "
+                f"{n_snapshots} slots, all in tier 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -174,7 +259,7 @@ class StoreAll(Schedule):
     n_timesteps: int
 
     def __post_init__(self) -> None:
-        n_timesteps = _index("n_timesteps", self.n_timesteps)
+        n_timesteps = index("n_timesteps", self.n_timesteps)
         object.__setattr__(self, "n_timesteps", n_timesteps)
         _ = self.counts  # checks the range
 
