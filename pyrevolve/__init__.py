@@ -9,7 +9,7 @@ again. The parts, from the user's side:
     the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
 `plan`, `Plan`, `Costs`
     from a memory budget to the fastest schedule
-`Revolve`, `StoreAll`
+`Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `StoreAll`, `ForwardOnly`
     schedules, as sequences of `Instruction`
 `MemoryStorage`
     where snapshots are kept
@@ -20,12 +20,22 @@ again. The parts, from the user's side:
 from .budget import available_memory
 from .checkpoint import Checkpoint, Operator
 from .costs import Costs
-from .crevolve import Action, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
+from .crevolve import Action, Content, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
 from .errors import BudgetError, ScheduleError, StorageError
 from .planning import Plan, plan
 from .profiling import Profiler
 from .revolver import Revolver
-from .schedules import Revolve, StoreAll
+from .schedules import (
+    AsyncTwoTier,
+    ForwardOnly,
+    Layout,
+    Multistage,
+    Periodic,
+    Revolve,
+    Schedule,
+    StoreAll,
+    TwoLevel,
+)
 from .storage import MemoryStorage, Storage
 
 __version__ = "3.0.0"
@@ -39,10 +49,18 @@ __all__ = [
     "Plan",
     "Costs",
     "available_memory",
+    "Schedule",
     "Revolve",
+    "Multistage",
+    "TwoLevel",
+    "Periodic",
+    "AsyncTwoTier",
     "StoreAll",
+    "ForwardOnly",
+    "Layout",
     "Instruction",
     "Kind",
+    "Content",
     "MemoryStorage",
     "Storage",
     "CRevolve",

@@ -74,6 +74,9 @@ cdef extern from "revolve/schedule.hpp" namespace "revolve" nogil:
     cdef cppclass CppSchedule "revolve::Schedule":
         CppInstruction next() except +
 
+    cdef cppclass CppForwardOnly "revolve::ForwardOnly"(CppSchedule):
+        CppForwardOnly(int64_t)
+
     cdef cppclass CppTierCounts "revolve::TierCounts":
         int64_t saves
         int64_t loads
@@ -109,6 +112,20 @@ cdef extern from "revolve/windowed_schedule.hpp" namespace "revolve" nogil:
         const CppProblem&, const CppLayout&, vector[int32_t], InterruptCheck) except +
 
 
+cdef extern from "revolve/multistage.hpp" namespace "revolve" nogil:
+    cdef cppclass CppRankCounts "revolve::RankCounts":
+        int64_t saves
+        int64_t loads
+
+    cdef cppclass CppTwoTierCosts "revolve::TwoTierCosts":
+        double[2] save
+        double[2] load
+
+    vector[CppRankCounts] cpp_rank_counts "revolve::rank_counts"(const CppProblem&) except +
+    vector[int32_t] cpp_place_ranks "revolve::place_ranks"(
+        const CppProblem&, int64_t, int64_t, const CppTwoTierCosts&) except +
+
+
 cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
     cdef cppclass CppStepCosts "revolve::StepCosts":
         double forward_step
@@ -134,6 +151,33 @@ cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
 
     CppWindowChoice choose_window(
         int64_t, int64_t, int64_t, cbool, const CppWindowBudget&, const CppStepCosts&) except +
+
+
+cdef extern from "revolve/periodic.hpp" namespace "revolve" nogil:
+    cdef cppclass CppPeriodicProblem "revolve::PeriodicProblem":
+        int64_t timesteps
+        int64_t period
+        int64_t slots
+        CppWindowModel model
+        cbool free_initial_state
+        int32_t spine_tier
+        cbool one_read
+        void validate() except +
+
+    cdef cppclass CppOverlapCosts "revolve::OverlapCosts":
+        CppStepCosts steps
+        double write
+        double read
+        int64_t buffers
+
+    cdef cppclass CppOverlapTime "revolve::OverlapTime":
+        double seconds
+        double write_wait
+        double read_wait
+
+    unique_ptr[CppSchedule] periodic_schedule(const CppPeriodicProblem&) except +
+    CppTally cpp_periodic_counts "revolve::periodic_counts"(const CppPeriodicProblem&) except +
+    CppOverlapTime cpp_overlap "revolve::overlap"(const CppPeriodicProblem&, const CppOverlapCosts&) except +
 
 
 cdef extern from "revolve/offline.hpp" namespace "revolve" nogil:

@@ -124,6 +124,67 @@ def windowed_instructions(
     tiers: Sequence[SupportsIndex] = (),
     layout: tuple[Sequence[tuple[int, ...]], int, int, int | None] | None = None,
 ) -> Instructions: ...
+def rank_counts(
+    timesteps: SupportsIndex,
+    snapshots: SupportsIndex,
+    window: SupportsIndex = 1,
+    lookback: SupportsIndex = 0,
+    lag: SupportsIndex = 1,
+    free_initial: bool = False,
+) -> list[tuple[int, int]]: ...
+def place_ranks(
+    timesteps: SupportsIndex,
+    in_memory: int,
+    on_disk: int,
+    window: SupportsIndex,
+    lookback: SupportsIndex,
+    lag: SupportsIndex,
+    free_initial: bool,
+    save: tuple[float, float],
+    load: tuple[float, float],
+) -> tuple[int, ...]: ...
+def periodic_instructions(
+    timesteps: SupportsIndex,
+    period: SupportsIndex,
+    slots: SupportsIndex,
+    window: SupportsIndex = 1,
+    lookback: SupportsIndex = 0,
+    lag: SupportsIndex = 1,
+    free_initial: bool = False,
+    spine_tier: SupportsIndex = 1,
+    one_read: bool = False,
+) -> Instructions: ...
+def periodic_counts(
+    timesteps: SupportsIndex,
+    period: SupportsIndex,
+    slots: SupportsIndex,
+    window: SupportsIndex = 1,
+    lookback: SupportsIndex = 0,
+    lag: SupportsIndex = 1,
+    free_initial: bool = False,
+    spine_tier: SupportsIndex = 1,
+    one_read: bool = True,
+) -> Counts: ...
+def periodic_overlap(
+    timesteps: SupportsIndex,
+    period: SupportsIndex,
+    slots: SupportsIndex,
+    window: SupportsIndex,
+    lookback: SupportsIndex,
+    lag: SupportsIndex,
+    free_initial: bool,
+    buffers: SupportsIndex,
+    *,
+    forward_step: float,
+    reverse_step: float,
+    forward_call: float,
+    reverse_call: float,
+    save: float,
+    load: float,
+    write: float,
+    read: float,
+) -> tuple[float, float, float]: ...
+def forward_instructions(timesteps: SupportsIndex) -> Instructions: ...
 
 class CRevolve:
     def __init__(

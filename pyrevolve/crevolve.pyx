@@ -19,7 +19,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython.operator cimport dereference
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport make_unique
+from libcpp.memory cimport make_unique, unique_ptr
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
@@ -146,6 +146,13 @@ cdef object _counts(const CppCounts& counts):
                   counts.reverse_calls, counts.peak_snapshots, (tier,), 0)
 
 
+cdef object _tally(CppTally& counts):
+    tiers = tuple([TierCounts(tier.saves, tier.loads, tier.peak) for tier in counts.tiers])
+    saves, loads, peak = [sum(column) for column in zip(*tiers, strict=True)]
+    return Counts(counts.forward_steps, saves, loads, counts.forward_calls, counts.reverse_calls, peak, tiers,
+                  counts.frees)
+
+
 def windowed_capacity(slots, repetitions, window, lookback):
     """Longest chain L(c, rho) with its start and c more states stored, none run more than rho times."""
     cdef CppProblem problem = _problem(0, 1, window, lookback, 1, False)
@@ -159,6 +166,18 @@ def windowed_capacity(slots, repetitions, window, lookback):
 def windowed_counts(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
     """Exact counts of the windowed Revolve schedule, without running it."""
     return _counts(_problem(timesteps, snapshots, window, lookback, lag, free_initial).counts())
+
+
+cdef CppStepCosts _step_costs(double forward_step, double reverse_step, double forward_call,
+                              double reverse_call, double save, double load) noexcept:
+    cdef CppStepCosts costs
+    costs.forward_step = forward_step
+    costs.reverse_step = reverse_step
+    costs.forward_call = forward_call
+    costs.reverse_call = reverse_call
+    costs.save = save
+    costs.load = load
+    return costs
 
 
 def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes,
@@ -182,12 +201,7 @@ def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes,
         if value < 0:
             raise ValueError(f"{name} must be >= 0, got {value}")
     _problem(n, 1, max(1, d), d, delay, free_initial)
-    costs.forward_step = forward_step
-    costs.reverse_step = reverse_step
-    costs.forward_call = forward_call
-    costs.reverse_call = reverse_call
-    costs.save = save
-    costs.load = load
+    costs = _step_costs(forward_step, reverse_step, forward_call, reverse_call, save, load)
     with nogil:
         choice = choose_window(n, d, delay, free_initial, budget, costs)
     return WindowChoice(choice.window, choice.snapshots, choice.seconds, _counts(choice.counts))
@@ -342,10 +356,7 @@ cdef class Instructions:
         with nogil:
             result = cpp_tally(dereference(schedule), check_signals, self.held)
         self.live = False
-        tiers = tuple([TierCounts(tier.saves, tier.loads, tier.peak) for tier in result.tiers])
-        saves, loads, peak = [sum(column) for column in zip(*tiers, strict=True)]
-        return Counts(result.forward_steps, saves, loads, result.forward_calls, result.reverse_calls, peak,
-                      tiers, result.frees)
+        return _tally(result)
 
 
 cdef Instructions _instructions(unique_ptr[CppSchedule] schedule):
@@ -394,6 +405,75 @@ def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bin
             result.held.resize(state.tier + 1)
         result.held[state.tier] += 1
     return result
+
+
+def rank_counts(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):
+    """How often the i-th snapshot from the left is saved and loaded: a list of (saves, loads)."""
+    cdef CppProblem problem = _problem(timesteps, snapshots, window, lookback, lag, free_initial)
+    return [(rank.saves, rank.loads) for rank in cpp_rank_counts(problem)]
+
+
+def place_ranks(timesteps, in_memory, on_disk, window, lookback, lag, bint free_initial, tuple save,
+                tuple load):
+    """Tier of the i-th snapshot from the left in the cheapest placement of windowed Revolve's snapshots."""
+    cdef CppTwoTierCosts costs
+    cdef CppProblem problem = _problem(timesteps, in_memory + on_disk, window, lookback, lag, free_initial)
+    costs.save[0], costs.save[1] = save
+    costs.load[0], costs.load[1] = load
+    return tuple(cpp_place_ranks(problem, _integer(in_memory, "n_snapshots"), _integer(on_disk, "n_on_disk"),
+                                 costs))
+
+
+cdef CppPeriodicProblem _periodic(timesteps, period, slots, window, lookback, lag, bint free_initial,
+                                  spine_tier, bint one_read) except *:
+    cdef CppPeriodicProblem problem
+    problem.timesteps = _integer(timesteps, "n_timesteps")
+    problem.period = _integer(period, "period")
+    problem.slots = _integer(slots, "n_snapshots")
+    problem.model.window = _integer(window, "window")
+    problem.model.lookback = _integer(lookback, "lookback")
+    problem.model.lag = _integer(lag, "lag")
+    problem.free_initial_state = free_initial
+    problem.spine_tier = <int32_t>_integer(spine_tier, "spine_tier")
+    problem.one_read = one_read
+    problem.validate()
+    return problem
+
+
+def periodic_instructions(timesteps, period, slots, window=1, lookback=0, lag=1, bint free_initial=False,
+                          spine_tier=1, bint one_read=False):
+    """A snapshot every `period` timesteps, segments solved with windowed Revolve in tier 0."""
+    return _instructions(periodic_schedule(
+        _periodic(timesteps, period, slots, window, lookback, lag, free_initial, spine_tier, one_read)))
+
+
+def periodic_counts(timesteps, period, slots, window=1, lookback=0, lag=1, bint free_initial=False,
+                    spine_tier=1, bint one_read=True):
+    """Exact counts of the schedule of `periodic_instructions`, without running it; one_read or slots 0."""
+    return _tally(cpp_periodic_counts(
+        _periodic(timesteps, period, slots, window, lookback, lag, free_initial, spine_tier, one_read)))
+
+
+def periodic_overlap(timesteps, period, slots, window, lookback, lag, bint free_initial, buffers, *,
+                     double forward_step, double reverse_step, double forward_call, double reverse_call,
+                     double save, double load, double write, double read):
+    """Predicted (seconds, write_wait, read_wait) where a background thread writes and reads the spine."""
+    cdef CppOverlapCosts costs
+    cdef CppOverlapTime time
+    costs.steps = _step_costs(forward_step, reverse_step, forward_call, reverse_call, save, load)
+    costs.write = write
+    costs.read = read
+    costs.buffers = _integer(buffers, "buffers")
+    time = cpp_overlap(
+        _periodic(timesteps, period, slots, window, lookback, lag, free_initial, 1, True), costs)
+    return time.seconds, time.write_wait, time.read_wait
+
+
+def forward_instructions(timesteps):
+    """The forward sweep alone."""
+    cdef int64_t n = _integer(timesteps, "n_timesteps")
+    _problem(n, 1, 1, 0, 1, False)
+    return _instructions(unique_ptr[CppSchedule](new CppForwardOnly(n)))
 
 
 @cython.final

@@ -1,8 +1,14 @@
 #include "revolve/schedule.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace revolve {
+
+Instruction ForwardOnly::next() {
+    if (timesteps_ > 0) return Instruction::forward(0, std::exchange(timesteps_, 0));
+    return std::exchange(turned_, true) ? Instruction::end() : Instruction::turn();
+}
 
 ScheduleTally tally(Schedule& schedule, InterruptCheck check, std::vector<std::int64_t> held) {
     ScheduleTally result;

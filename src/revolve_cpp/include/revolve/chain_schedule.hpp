@@ -12,22 +12,26 @@
 /// *policy* knows where to store.
 namespace revolve {
 
+/// What a policy may say.
+enum class MoveKind : std::int8_t {
+    run,    ///< run all timesteps, reverse all but the first m of them, then go on with these
+    split,  ///< run m timesteps and store the state there: `tier` and `node` are those of the right part
+    copy,   ///< store the start in `tier` too, give its slot up, and go on with `node`
+};
+
 /// What to do at the start of a chain, with its state in the workspace.
 template <class Node>
 struct Move {
-    enum class Kind : std::int8_t {
-        run,    ///< run all timesteps, reverse all but the first m of them, then go on with these
-        split,  ///< run m timesteps and store the state there: `tier` and `node` are those of the right part
-        copy,   ///< store the start in `tier` too, give its slot up, and go on with `node`
-    };
-    Kind kind = Kind::run;
+    MoveKind kind = MoveKind::run;
     std::int64_t m = 0;
     std::int32_t tier = 0;
     Node node{};
 
-    static Move run(std::int64_t m) { return {Kind::run, m, 0, {}}; }
-    static Move split(std::int64_t m, std::int32_t tier, Node node) { return {Kind::split, m, tier, node}; }
-    static Move copy(std::int32_t tier, Node node) { return {Kind::copy, 0, tier, node}; }
+    static Move run(std::int64_t m) { return {MoveKind::run, m, 0, {}}; }
+    static Move split(std::int64_t m, std::int32_t tier, Node node) {
+        return {MoveKind::split, m, tier, node};
+    }
+    static Move copy(std::int32_t tier, Node node) { return {MoveKind::copy, 0, tier, node}; }
 };
 
 /// How far the workspace stands from the start of the chain: nowhere, but where a schedule begins from a layout.
@@ -213,7 +217,7 @@ private:
         if (!has_chosen_) choose(position_ - top.at);
         has_chosen_ = false;
         switch (chosen_.kind) {
-            case Move<Node>::Kind::run: {
+            case MoveKind::run: {
                 const bool merged = chosen_.m == 0 && remaining_ - top.at + closing() <= model_.window;
                 reverse_bottom_ =
                     std::max(merged ? top.at - closing() : top.at + chosen_.m, loaded_at_ - model_.lookback);
@@ -221,12 +225,12 @@ private:
                 stop = remaining_;
                 return true;
             }
-            case Move<Node>::Kind::split:
+            case MoveKind::split:
                 stop = top.at + chosen_.m;
                 stack_.push_back({stop, chosen_.tier, chosen_.node});
                 step_ = Step::store;
                 return position_ < stop;
-            case Move<Node>::Kind::copy:
+            case MoveKind::copy:
                 copied_ = {top.at, top.tier, top.held ? top.slot : -1};
                 top.tier = chosen_.tier;
                 top.node = chosen_.node;
@@ -243,7 +247,7 @@ private:
         if (x > 0) {
             choose(0);
             step_ = Step::solve;
-            const bool again = chosen_.kind != Move<Node>::Kind::copy && x + closing() > model_.window;
+            const bool again = chosen_.kind != MoveKind::copy && x + closing() > model_.window;
             instruction = load_top(again);
             return true;
         }

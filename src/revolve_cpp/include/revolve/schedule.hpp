@@ -16,6 +16,17 @@ public:
     virtual Instruction next() = 0;
 };
 
+/// The forward sweep alone: nothing is stored and nothing reversed.
+class ForwardOnly final : public Schedule {
+public:
+    explicit ForwardOnly(std::int64_t timesteps) noexcept : timesteps_(timesteps) {}
+    Instruction next() override;
+
+private:
+    std::int64_t timesteps_;  ///< still to be run
+    bool turned_ = false;
+};
+
 struct TierCounts {
     std::int64_t saves = 0;
     std::int64_t loads = 0;

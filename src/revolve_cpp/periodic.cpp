@@ -1,0 +1,226 @@
+#include "revolve/periodic.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "revolve/spine.hpp"
+#include "revolve/windowed_schedule.hpp"
+
+namespace revolve {
+
+namespace {
+
+constexpr std::int32_t kMemory = 0;
+
+/// Segments between two snapshots of the slow tier.
+class SegmentPolicy {
+public:
+    struct Node {
+        ChainNode chain;
+        bool fresh = false;  ///< its start lies in the slow tier and nothing was decided yet
+    };
+
+    explicit SegmentPolicy(const PeriodicProblem& problem) : problem_(problem), revolve_(problem.model) {}
+
+    Move<Node> decide(Node& node, std::int64_t x, std::int64_t closing, const Ahead& ahead) const {
+        if (node.fresh) {
+            const ChainNode chain = problem_.model.node(x, problem_.chain_slots());
+            if (problem_.copies()) return Move<Node>::copy(kMemory, {chain, false});
+            node = {chain, false};
+        }
+        const Move<ChainNode> move = revolve_.decide(node.chain, x, closing, ahead);
+        if (move.kind == MoveKind::run) return Move<Node>::run(move.m);
+        return Move<Node>::split(move.m, kMemory, {move.node, false});
+    }
+
+    Node segment(std::int64_t) const { return {{}, true}; }
+
+    std::pair<std::int32_t, Node> tail(std::int64_t x) const {
+        if (!problem_.copies()) return {problem_.spine_tier, {{}, true}};
+        return {kMemory, {problem_.model.node(x, problem_.chain_slots()), false}};
+    }
+
+    bool whole(std::int64_t x, std::int64_t) const { return problem_.whole(x); }
+
+private:
+    PeriodicProblem problem_;
+    WindowedPolicy revolve_;
+};
+
+}  // namespace
+
+void PeriodicProblem::validate() const {
+    windowed().validate();
+    const std::int64_t least = std::max<std::int64_t>(1, model.lookback);
+    if (period < least) {
+        throw std::invalid_argument("period must be >= 1 and >= lookback, here " + std::to_string(least) +
+                                    ", got " + std::to_string(period));
+    }
+    if (slots < 0) throw std::invalid_argument("n_snapshots must be >= 0, got " + std::to_string(slots));
+    if (spine_tier < 0 || (spine_tier == kMemory && slots > 0)) {
+        throw std::invalid_argument("snapshots beside those of a spine in RAM are not available");
+    }
+}
+
+std::int64_t PeriodicProblem::first_snapshot() const noexcept {
+    if (free_initial_state) return 0;
+    return std::min(timesteps - 1, std::max<std::int64_t>(0, model.lookback - 1 + model.lag));
+}
+
+std::int64_t PeriodicProblem::closing() const noexcept {
+    return std::min(model.lookback, first_snapshot() + 1 - model.lag);
+}
+
+bool PeriodicProblem::whole(std::int64_t x) const {
+    if (x + model.lookback <= model.window) return true;
+    if (x - period > period) return false;
+    const auto forward_steps = [&](std::int64_t timesteps_left) {
+        return model.chain(std::max<std::int64_t>(0, timesteps_left), chain_slots(), 0).forward_steps;
+    };
+    return forward_steps(x) <= period + forward_steps(x - period) + forward_steps(period - model.lookback);
+}
+
+std::pair<std::int64_t, std::int64_t> PeriodicProblem::segments() const {
+    const std::int64_t x = timesteps - first_snapshot();
+    if (x + closing() <= model.window) return {0, x};
+    std::int64_t full = (x - 1) / period;
+    if (full > 0 && whole(x - (full - 1) * period)) --full;
+    const std::int64_t beyond_window = std::max<std::int64_t>(0, x + model.lookback - model.window);
+    full = std::min(full, ceil_divide(beyond_window, period));
+    return {full, x - full * period};
+}
+
+std::unique_ptr<Schedule> periodic_schedule(const PeriodicProblem& problem) {
+    problem.validate();
+    using Policy = SpinePolicy<SegmentPolicy>;
+    Policy policy(SegmentPolicy(problem), problem.period, problem.spine_tier, problem.model.lookback);
+    ChainStart<Policy::Node> start;
+    start.timesteps = problem.timesteps;
+    start.model = problem.model;
+    if (!problem.fits_window()) {
+        const std::int64_t first = problem.first_snapshot();
+        const auto [tier, node] = policy.root(problem.timesteps - first);
+        start.levels.push_back({first, problem.free_initial_state ? kFreeTier : tier, node});
+    }
+    return std::make_unique<ChainSchedule<Policy>>(std::move(policy), std::move(start));
+}
+
+ScheduleTally periodic_counts(const PeriodicProblem& problem) {
+    problem.validate();
+    if (!problem.one_read && problem.slots > 0) {
+        throw std::logic_error(
+            "the loads of snapshots that are read again are counted by running the schedule");
+    }
+    const WindowModel& model = problem.model;
+    ScheduleTally result;
+    result.tiers.resize(static_cast<std::size_t>(problem.spine_tier) + 1);
+    if (problem.timesteps == 0) return result;
+    if (problem.fits_window()) {
+        result.forward_steps = problem.timesteps;
+        result.forward_calls = result.reverse_calls = 1;
+        return result;
+    }
+    const std::int64_t first = problem.first_snapshot();
+    const auto [full, rest] = problem.segments();
+    wide_t steps = first + wide_t{full} * problem.period;
+    wide_t calls = (first > 0 ? 1 : 0) + wide_t{full};
+    wide_t reverse_calls = 0;
+    wide_t memory_saves = 0;
+    wide_t memory_loads = 0;
+    wide_t slow_saves = 0;
+    wide_t slow_loads = 0;
+    std::int64_t memory_peak = 0;
+
+    const auto add_chain = [&](std::int64_t x, std::int64_t closing, bool in_memory, bool stored,
+                               wide_t times) {
+        const ChainCounts chain = model.chain(x, problem.chain_slots(), closing);
+        steps += times * chain.forward_steps;
+        calls += times * chain.forward_calls;
+        reverse_calls += times * chain.reverse_calls;
+        memory_saves += times * chain.saves;
+        (in_memory ? memory_loads : slow_loads) += times * chain.loads;
+        memory_peak = std::max(memory_peak, chain.peak + (stored ? 1 : 0));
+    };
+    const auto add_segments = [&](std::int64_t closing, wide_t times, bool free_start) {
+        const std::int64_t x = problem.period - model.lookback;
+        const std::int64_t owed = x > 0 ? closing : std::max<std::int64_t>(0, closing + x);
+        if (x <= 0 && owed == 0) return;
+        (free_start ? memory_loads : slow_loads) += times;
+        if (x <= 0) {
+            reverse_calls += times;
+            return;
+        }
+        const bool copied = problem.copies() && x + owed > model.window;
+        if (copied) memory_saves += times;
+        add_chain(x, owed, copied || free_start, copied, times);
+    };
+
+    if (full > 0) {
+        slow_saves += full - (problem.free_initial_state ? 1 : 0);
+        add_segments(problem.closing(), 1, problem.free_initial_state);
+        if (full > 1) add_segments(model.lookback, full - 1, false);
+    }
+    // The tail's start is in RAM where there is a slot for it; that of the whole run may be free instead.
+    const bool free_tail = full == 0 && problem.free_initial_state;
+    if (!free_tail) (problem.copies() ? memory_saves : slow_saves) += 1;
+    add_chain(rest, full == 0 ? problem.closing() : model.lookback, free_tail || problem.copies(),
+              !free_tail && problem.copies(), 1);
+    // Lag 0: the last place of the first leaf is timestep n, which does not exist; it may be all of it.
+    const std::int64_t owed = full == 0 ? problem.closing() : model.lookback;
+    const bool alone = rest > model.window ? model.window == 1 : rest == 1 && 1 + owed > model.window;
+    if (model.lag == 0 && alone) --reverse_calls;
+
+    result.forward_steps = checked_narrow(steps);
+    result.forward_calls = checked_narrow(calls);
+    result.reverse_calls = checked_narrow(reverse_calls);
+    result.tiers.front() = {checked_narrow(memory_saves), checked_narrow(memory_loads), memory_peak};
+    TierCounts& spine = result.tiers.back();
+    spine.saves += checked_narrow(slow_saves);
+    spine.loads += checked_narrow(slow_loads);
+    spine.peak += checked_narrow(slow_saves);
+    return result;
+}
+
+OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs) {
+    const ScheduleTally counts = periodic_counts(problem);
+    const auto real = [](wide_t count) { return static_cast<double>(count); };
+    const StepCosts& steps = costs.steps;
+    OverlapTime result;
+    result.seconds =
+        steps.forward_step * real(counts.forward_steps) + steps.reverse_step * real(problem.timesteps) +
+        steps.forward_call * real(counts.forward_calls) + steps.reverse_call * real(counts.reverse_calls);
+    for (const TierCounts& tier : counts.tiers) {
+        result.seconds += steps.save * real(tier.saves) + steps.load * real(tier.loads);
+    }
+    const std::int64_t saves = counts.tiers.back().saves;
+    const std::int64_t loads = counts.tiers.back().loads;
+    if (problem.fits_window() || saves == 0) return result;
+
+    const double between_saves = steps.forward_step * real(problem.period) + steps.forward_call + steps.save;
+    result.write_wait =
+        real(std::max<std::int64_t>(0, saves - costs.buffers)) * std::max(0.0, costs.write - between_saves);
+    // What a chain takes after the first sweep has passed it, its start being at hand.
+    const auto reversal = [&](std::int64_t x, bool swept, bool stored) {
+        const ChainCounts chain =
+            problem.model.chain(std::max<std::int64_t>(0, x), problem.chain_slots(), problem.model.lookback);
+        const wide_t forward = chain.forward_steps - (swept ? x : 0);
+        return steps.forward_step * real(forward) + steps.reverse_step * real(x + problem.model.lookback) +
+               steps.forward_call * real(chain.forward_calls) +
+               steps.reverse_call * real(chain.reverse_calls) +
+               steps.save * real(chain.saves + (stored ? 1 : 0)) + steps.load * real(chain.loads);
+    };
+    const std::int64_t segment = std::max<std::int64_t>(0, problem.period - problem.model.lookback);
+    const double each =
+        steps.load + reversal(segment, false, segment + problem.model.lookback > problem.model.window);
+    const double behind = reversal(problem.segments().second, true, false);
+    if (loads > 0) {
+        const double first = costs.read - behind;
+        const double last = real(loads) * costs.read - behind - real(loads - 1) * each;
+        result.read_wait = std::max({0.0, first, last});
+    }
+    result.seconds += result.write_wait + result.read_wait;
+    return result;
+}
+
+}  // namespace revolve
