@@ -267,7 +267,7 @@ class AsyncTwoTier(_Spine):
         disk = self.counts.tiers[-1]
         if len(self.counts.tiers) > 1 and disk.loads > disk.saves:
             raise ValueError(
-                f"period {self.period} is longer than what the window {self.window} holds, so that starts are "
+                f"period {self.period} is longer than what window {self.window} holds: starts would be "
                 "read more than once; give n_snapshots >= 1"
             )
         seconds, write_wait, read_wait = periodic_overlap(
