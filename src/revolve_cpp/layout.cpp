@@ -23,9 +23,9 @@ void Layout::validate(std::int64_t timesteps) const {
     }
     for (std::size_t i = 0; i < stored.size(); ++i) {
         const StoredState& state = stored[i];
-        if (state.t < 0 || state.t > timesteps || (!turned && state.t > position)) {
-            refuse("no state of timestep " + std::to_string(state.t) + " can be stored at position " +
-                   std::to_string(position));
+        if (state.t < 0 || state.t > position) {
+            refuse("stored states must lie between 0 and position = " + std::to_string(position) + ", got " +
+                   std::to_string(state.t));
         }
         if (state.tier < 0 || state.slot < 0) {
             refuse("tiers and slots must be >= 0, got " + std::to_string(state.tier) + " and " +

@@ -13,7 +13,7 @@ std::vector<RankCounts> rank_counts(const WindowedProblem& problem) {
     problem.validate();
     if (problem.fits_window()) return {};
     const WindowModel& model = problem.model;
-    const WindowedPolicy policy(model);
+    const WindowedPolicy policy(model, problem.free_initial_state);
     const std::int64_t stored = problem.free_initial_state ? 0 : 1;
     const std::int64_t most = problem.chain_slots();
     std::vector<RankCounts> result(static_cast<std::size_t>(most + stored));

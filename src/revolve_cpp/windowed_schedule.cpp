@@ -25,29 +25,46 @@ Cost cost_of(const ChainCounts& counts) {
     return {counts.forward_steps, counts.saves + counts.loads, counts.forward_calls + counts.reverse_calls};
 }
 
+/// A chain from its start, which is at hand. A stored first state that carries fewer timesteps than a later one could
+/// (closing < d) is better replaced by that one where the chain is long: `shift` tells by how much, or 0.
+Cost cost_of_chain(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing,
+                   bool may_shift, std::int64_t* shift = nullptr) {
+    Cost best = cost_of(model.chain(x, slots, closing));
+    const std::int64_t m = model.lookback - closing;
+    if (!may_shift || m == 0 || x - m <= 0) return best;
+    const Cost shifted = Cost{m, 1, 1} + cost_of(model.chain(x - m, slots, model.lookback));
+    if (shifted < best) {
+        best = shifted;
+        if (shift != nullptr) *shift = m;
+    }
+    return best;
+}
+
 /// What is left of a chain once everything right of x timesteps is done: its start is loaded if need be.
-Cost cost_of_rest(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing) {
-    const Cost load{0, x > 0 ? 1 : 0, 0};
-    return cost_of(model.chain(std::max<std::int64_t>(0, x), slots, closing)) + load;
+Cost cost_of_rest(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing,
+                  bool may_shift) {
+    if (x <= 0) return cost_of(model.chain(0, slots, closing));
+    return Cost{0, 1, 0} + cost_of_chain(model, x, slots, closing, may_shift);
 }
 
 /// Chain of x timesteps, `least` of which the workspace has run already, split at m >= least.
 Cost cost_of_split(const WindowModel& model, std::int64_t x, std::int64_t m, std::int64_t slots,
-                   std::int64_t closing, std::int64_t least) {
+                   std::int64_t closing, std::int64_t least, bool may_shift) {
     const std::int64_t d = model.lookback;
     const Cost own{m - least, 1, m > least ? 1 : 0};
     const std::int64_t left = m - d;
     const std::int64_t owed = left > 0 ? closing : std::max<std::int64_t>(0, closing + left);
-    return own + cost_of(model.chain(x - m, slots - 1, d)) + cost_of_rest(model, left, slots, owed);
+    return own + cost_of(model.chain(x - m, slots - 1, d)) +
+           cost_of_rest(model, left, slots, owed, may_shift);
 }
 
 /// The same, run to its end without storing.
 Cost cost_of_run(const WindowModel& model, std::int64_t x, std::int64_t slots, std::int64_t closing,
-                 const Ahead& ahead) {
+                 const Ahead& ahead, bool may_shift) {
     const Cost own{x - ahead.run, 0, 2};
     const std::int64_t left = std::max(ahead.lowest, x - model.window);
-    if (left > 0) return own + cost_of_rest(model, left, slots, closing);
-    return x + closing <= model.window ? own : own + cost_of_rest(model, 0, slots, closing);
+    if (left > 0) return own + cost_of_rest(model, left, slots, closing, may_shift);
+    return x + closing <= model.window ? own : own + cost_of_rest(model, 0, slots, closing, may_shift);
 }
 
 struct Choice {
@@ -58,13 +75,18 @@ struct Choice {
 /// The best move of a chain whose workspace has run on from its start already. Forward steps are convex in the
 /// split, so that the optimum of a whole chain, or else the nearest place, is best.
 Choice choose_constrained(const WindowModel& model, const ChainNode& node, std::int64_t x,
-                          std::int64_t closing, const Ahead& ahead) {
-    Choice best{cost_of_run(model, x, node.slots, closing, ahead), 0};
+                          std::int64_t closing, const Ahead& ahead, bool may_shift) {
+    Choice best{cost_of_run(model, x, node.slots, closing, ahead, may_shift), 0};
     if (node.slots == 0) return best;
-    const std::int64_t free_split = x > model.window ? model.split(node, x) : 0;
-    for (const std::int64_t m : {free_split, ahead.run}) {
+    // The start may be replaced by one `later` before the left part is gone through.
+    const std::int64_t later = may_shift ? model.lookback - closing : 0;
+    const auto free_split = [&](std::int64_t skipped) {
+        const std::int64_t rest = x - skipped;
+        return rest > model.window ? skipped + model.split(model.node(rest, node.slots), rest) : 0;
+    };
+    for (const std::int64_t m : {free_split(0), free_split(later), ahead.run}) {
         if (m < ahead.run || m >= x) continue;
-        const Cost cost = cost_of_split(model, x, m, node.slots, closing, ahead.run);
+        const Cost cost = cost_of_split(model, x, m, node.slots, closing, ahead.run, may_shift);
         if (cost < best.cost) best = {cost, m};
     }
     return best;
@@ -84,12 +106,17 @@ Move<ChainNode> WindowedPolicy::split(const Node& node, std::int64_t x, std::int
 Move<ChainNode> WindowedPolicy::decide(Node& node, std::int64_t x, std::int64_t closing,
                                        const Ahead& ahead) const {
     const std::int64_t beyond_window = std::max(ahead.lowest, x - model_.window);
-    if (beyond_window <= 0 || node.slots == 0) {
-        return Move<Node>::run(std::max<std::int64_t>(0, beyond_window));
-    }
+    if (beyond_window <= 0) return Move<Node>::run(0);
     model_.shrink(node, x);
+    if (closing < model_.lookback && !free_initial_state_ && ahead.run == 0) {
+        std::int64_t m = 0;
+        cost_of_chain(model_, x, node.slots, closing, true, &m);
+        if (m > 0) return Move<Node>::shift(m, model_.node(x - m, node.slots));
+    }
+    if (node.slots == 0) return Move<Node>::run(beyond_window);
     if (ahead.run > 0) {
-        const std::int64_t m = choose_constrained(model_, node, x, closing, ahead).split;
+        const std::int64_t m =
+            choose_constrained(model_, node, x, closing, ahead, !free_initial_state_).split;
         return m > 0 ? split(node, x, m) : Move<Node>::run(beyond_window);
     }
     const std::int64_t m =
@@ -116,8 +143,8 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, std:
         // More slots than timesteps are never used: those that are come first.
         tiers.resize(static_cast<std::size_t>(problem.chain_slots() + (problem.free_initial_state ? 0 : 1)));
     }
-    return std::make_unique<ChainSchedule<WindowedPolicy>>(WindowedPolicy(problem.model, std::move(tiers)),
-                                                           std::move(start));
+    return std::make_unique<ChainSchedule<WindowedPolicy>>(
+        WindowedPolicy(problem.model, problem.free_initial_state, std::move(tiers)), std::move(start));
 }
 
 // -------------------------------------------------------------------------------------------------- from a layout
@@ -129,7 +156,11 @@ namespace {
 class Selection {
 public:
     Selection(const WindowedProblem& problem, const Layout& layout, InterruptCheck check)
-        : model_(problem.model), slots_(problem.snapshots), layout_(layout), poll_(check) {
+        : model_(problem.model),
+          slots_(problem.snapshots),
+          layout_(layout),
+          end_(layout.end_of_chains(problem.timesteps, problem.model.lag)),
+          poll_(check) {
         if (problem.free_initial_state) starts_.push_back({0, kFreeTier, -1});
         for (const StoredState& state : layout.stored) {
             const bool of_use = state.t - model_.lookback < remaining();
@@ -177,6 +208,7 @@ public:
             }
             if (!reached) break;
         }
+        least_ = least;
         if (least == kImpossible) return {};
         std::vector<std::size_t> kept(least_rank + 1);
         for (std::size_t rank = least_rank + 1, i = least_last; rank-- > 0; i = previous[rank][i])
@@ -184,7 +216,19 @@ public:
         return kept;
     }
 
+    /// Whether giving all stored states up takes fewer forward steps than `run` found, where the workspace has not
+    /// passed yet what is best stored first.
+    bool better_anew() const {
+        const std::int64_t first = std::max<std::int64_t>(0, model_.lookback - 1 + model_.lag);
+        if (free_initial_ || layout_.position > first || first >= remaining()) return false;
+        const Cost own{first - layout_.position, 1, 1};
+        return own + cost_of(model_.chain(remaining() - first, slots_ - 1, model_.lookback)) < least_;
+    }
+
     const std::vector<StoredState>& starts() const noexcept { return starts_; }
+
+    /// Right end of the rightmost chain.
+    std::int64_t remaining() const noexcept { return end_; }
 
     std::int64_t slots_beside(std::size_t rank) const noexcept {
         return slots_ - static_cast<std::int64_t>(rank) - (free_initial_ ? 0 : 1);
@@ -201,39 +245,53 @@ public:
                         std::max(layout_.loaded_at - model_.lookback, layout_.position - model_.window));
     }
 
-private:
-    std::int64_t remaining() const noexcept { return layout_.remaining; }
+    /// The same once the workspace has run on to the end of the chains.
+    std::int64_t reached_bottom() const noexcept {
+        const std::int64_t position = std::max(layout_.position, remaining());
+        return std::max(layout_.loaded_at - model_.lookback, position - model_.window);
+    }
 
+private:
     bool carries_all_before(std::size_t i) const noexcept {
-        return starts_[i].t + 1 - model_.lag <= model_.lookback || starts_[i].tier == kFreeTier;
+        if (free_initial_) return starts_[i].tier == kFreeTier;
+        return starts_[i].t + 1 - model_.lag <= model_.lookback;
     }
 
     Cost between(std::size_t left, std::size_t right, std::int64_t slots) const {
         const std::int64_t x = starts_[right].t - model_.lookback - starts_[left].t;
         const std::int64_t owed = x > 0 ? closing(left) : std::max<std::int64_t>(0, closing(left) + x);
         // The snapshot on the right is loaded once more for its lookback; that is counted with its own chain.
-        return cost_of_rest(model_, x, slots, owed);
+        return rest(left, x, slots, owed);
+    }
+
+    Cost rest(std::size_t i, std::int64_t x, std::int64_t slots, std::int64_t owed) const {
+        return cost_of_rest(model_, x, slots, owed, starts_[i].tier != kFreeTier);
     }
 
     Cost rightmost(std::size_t i, std::int64_t slots) const {
         const std::int64_t at = starts_[i].t;
-        if (layout_.position >= remaining() || layout_.position < at) {
+        if (layout_.position >= remaining()) {
             const std::int64_t x = retained_bottom() - at;
             const std::int64_t owed = x > 0 ? closing(i) : std::max<std::int64_t>(0, closing(i) + x);
-            return cost_of_rest(model_, x, slots, owed);
+            return rest(i, x, slots, owed);
         }
         const std::int64_t x = remaining() - at;
-        if (layout_.position == at) return cost_of(model_.chain(x, slots, closing(i)));
+        if (layout_.position == at) {
+            return cost_of_chain(model_, x, slots, closing(i), starts_[i].tier != kFreeTier);
+        }
         const std::int64_t lowest = layout_.loaded_at > at ? layout_.loaded_at - model_.lookback - at : 0;
         const Ahead ahead{layout_.position - at, std::max<std::int64_t>(0, lowest)};
-        return choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead).cost;
+        const bool may_shift = starts_[i].tier != kFreeTier;
+        return choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead, may_shift).cost;
     }
 
     WindowModel model_;
     std::int64_t slots_;
     const Layout& layout_;
+    std::int64_t end_;
     InterruptPoll poll_;
     bool free_initial_ = false;
+    Cost least_ = kImpossible;
     std::vector<StoredState> starts_;
 };
 
@@ -255,30 +313,30 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
 
     Selection selection(problem, layout, check);
     const std::vector<StoredState>& states = selection.starts();
-    const bool window_holds_all = selection.retained_bottom() <= model.lag - 1 ||
-                                  (layout.loaded_at == 0 && problem.fits_window() && !layout.turned);
+    const bool nothing_left = selection.remaining() <= model.lag - 1;
+    const bool window_holds_all = nothing_left || selection.reached_bottom() <= model.lag - 1;
     std::vector<std::size_t> kept;
     if (!window_holds_all) {
         kept = selection.run();
-        const std::int64_t first = std::max<std::int64_t>(0, model.lookback - 1 + model.lag);
+        if (selection.better_anew()) kept.clear();
         if (kept.empty()) {
             // Nothing is stored yet that carries the first timesteps: the workspace must still be able to.
-            const bool beginning = !layout.turned && layout.position <= first && problem.snapshots >= 1;
-            if (!beginning || layout.position == problem.timesteps) {
-                throw std::invalid_argument("the first timesteps cannot be reversed: no state of timestep " +
-                                            std::to_string(first) + " or before is stored" +
-                                            (layout.stored.empty() ? "" : " or all slots are taken") +
-                                            "; store the initial state first, or use a free initial state");
+            const std::int64_t first = std::max<std::int64_t>(0, model.lookback - 1 + model.lag);
+            const std::int64_t last = selection.remaining() - (layout.turned ? 0 : 1);
+            const std::int64_t at = std::max(layout.position, std::min(first, last));
+            if (layout.position > first || at > last || problem.snapshots < 1) {
+                throw std::invalid_argument(
+                    "the first timesteps cannot be reversed: no state of timestep " + std::to_string(first) +
+                    " or before is stored; store the initial state first, or use a free initial state");
             }
-            const std::int64_t at = std::min(first, problem.timesteps - 1);
-            start.levels.push_back({std::max(at, layout.position), tiers.empty() ? 0 : tiers.front(),
-                                    model.node(problem.timesteps - std::max(at, layout.position),
-                                               std::min(problem.snapshots, problem.timesteps) - 1)});
+            const std::int64_t x = std::max<std::int64_t>(1, selection.remaining() - at);
+            const std::int64_t slots = std::min(problem.snapshots, problem.timesteps) - 1;
+            start.levels.push_back({at, tiers.empty() ? 0 : tiers.front(), model.node(x, slots)});
         }
     }
     for (std::size_t rank = 0; rank < kept.size(); ++rank) {
         const StoredState& state = states[kept[rank]];
-        const std::int64_t right = rank + 1 < kept.size() ? states[kept[rank + 1]].t : layout.remaining;
+        const std::int64_t right = rank + 1 < kept.size() ? states[kept[rank + 1]].t : selection.remaining();
         const ChainNode node =
             model.node(std::max<std::int64_t>(1, right - state.t), selection.slots_beside(rank));
         start.levels.push_back({state.t, state.tier, node, state.tier != kFreeTier, state.slot});
@@ -300,8 +358,8 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
         in_order.push_back(state.tier);
     }
     in_order.insert(in_order.end(), left_over.begin(), left_over.end());
-    return std::make_unique<ChainSchedule<WindowedPolicy>>(WindowedPolicy(model, std::move(in_order)),
-                                                           std::move(start));
+    return std::make_unique<ChainSchedule<WindowedPolicy>>(
+        WindowedPolicy(model, problem.free_initial_state, std::move(in_order)), std::move(start));
 }
 
 }  // namespace revolve

@@ -17,6 +17,8 @@ enum class MoveKind : std::int8_t {
     run,    ///< run all timesteps, reverse all but the first m of them, then go on with these
     split,  ///< run m timesteps and store the state there: `tier` and `node` are those of the right part
     copy,   ///< store the start in `tier` too, give its slot up, and go on with `node`
+    shift,  ///< give the start's slot up, run m timesteps, and start from there, with `node`, in the same tier:
+            ///< where that state carries all timesteps to its left that are still to be reversed
 };
 
 /// What to do at the start of a chain, with its state in the workspace.
@@ -32,6 +34,7 @@ struct Move {
         return {MoveKind::split, m, tier, node};
     }
     static Move copy(std::int32_t tier, Node node) { return {MoveKind::copy, 0, tier, node}; }
+    static Move shift(std::int64_t m, Node node) { return {MoveKind::shift, m, 0, node}; }
 };
 
 /// How far the workspace stands from the start of the chain: nowhere, but where a schedule begins from a layout.
@@ -88,12 +91,9 @@ public:
           turned_(start.layout.turned),
           position_(start.layout.position),
           loaded_at_(start.layout.loaded_at),
-          remaining_(start.layout.turned ? start.layout.remaining : start.timesteps),
+          remaining_(start.layout.end_of_chains(start.timesteps, start.model.lag)),
           stack_(std::move(start.levels)),
           dropped_(std::move(start.dropped)) {
-        if (!stack_.empty()) {
-            bottom_closing_ = std::min(model_.lookback, stack_.front().at + 1 - model_.lag);
-        }
         for (const auto& level : stack_) {
             if (level.held) pool(level.tier).occupy(level.slot);
         }
@@ -117,14 +117,14 @@ public:
                     break;
                 case Step::store: {
                     ChainLevel<Node>& top = stack_.back();
-                    step_ = copied_.slot >= 0 ? Step::drop_copied : Step::solve;
+                    step_ = given_up_.slot >= 0 ? Step::give_up : Step::solve;
                     top.slot = pool(top.tier).take();
                     top.held = true;
                     return Instruction::save(top.at, top.tier, top.slot);
                 }
-                case Step::drop_copied:
+                case Step::give_up:
                     step_ = Step::solve;
-                    return free(copied_.t, copied_.tier, std::exchange(copied_.slot, -1));
+                    return free(given_up_.t, given_up_.tier, std::exchange(given_up_.slot, -1));
                 case Step::solve:
                     if (std::int64_t stop{}; solve(stop)) return forward_to(stop);
                     break;
@@ -154,7 +154,7 @@ public:
     }
 
 private:
-    enum class Step : std::int8_t { drop, start, store, drop_copied, solve, turn, reverse, close, finish };
+    enum class Step : std::int8_t { drop, start, store, give_up, solve, turn, reverse, close, finish };
 
     SlotPool& pool(std::int32_t tier) {
         const auto index = static_cast<std::size_t>(tier);
@@ -173,7 +173,10 @@ private:
         return Instruction::forward(from, stop);
     }
 
-    std::int64_t closing() const noexcept { return stack_.size() == 1 ? bottom_closing_ : model_.lookback; }
+    /// Timesteps that the start of the top chain itself carries and that are not left to another snapshot.
+    std::int64_t closing() const noexcept {
+        return std::min(model_.lookback, stack_.back().at + 1 - model_.lag);
+    }
 
     /// First thing to do from the layout; true: run forward to `stop`.
     bool start(std::int64_t& stop) {
@@ -189,7 +192,7 @@ private:
             stop = top.at;
             return position_ < top.at;
         }
-        if (position_ < remaining_ && position_ >= top.at) {
+        if (position_ < remaining_) {
             step_ = Step::solve;
             return false;
         }
@@ -231,11 +234,24 @@ private:
                 step_ = Step::store;
                 return position_ < stop;
             case MoveKind::copy:
-                copied_ = {top.at, top.tier, top.held ? top.slot : -1};
+                given_up_ = {top.at, top.tier, top.held ? top.slot : -1};
                 top.tier = chosen_.tier;
                 top.node = chosen_.node;
                 step_ = Step::store;
                 return false;
+            case MoveKind::shift:
+                if (top.held) {
+                    given_up_ = {top.at, top.tier, top.slot};
+                    top.held = false;
+                    has_chosen_ = true;
+                    step_ = Step::give_up;
+                    return false;
+                }
+                stop = top.at + chosen_.m;
+                top.at = stop;
+                top.node = chosen_.node;
+                step_ = Step::store;
+                return true;
         }
         return false;
     }
@@ -247,7 +263,8 @@ private:
         if (x > 0) {
             choose(0);
             step_ = Step::solve;
-            const bool again = chosen_.kind != MoveKind::copy && x + closing() > model_.window;
+            const bool stays = chosen_.kind == MoveKind::run || chosen_.kind == MoveKind::split;
+            const bool again = stays && x + closing() > model_.window;
             instruction = load_top(again);
             return true;
         }
@@ -280,7 +297,6 @@ private:
     Policy policy_;
     WindowModel model_;
     std::int64_t timesteps_;
-    std::int64_t bottom_closing_ = 0;
     bool turned_;
     bool has_chosen_ = false;
     Step step_ = Step::drop;
@@ -289,7 +305,7 @@ private:
     std::int64_t remaining_;           ///< everything right of this (shifted by lag) has been reversed
     std::int64_t reverse_bottom_ = 0;  ///< where the pending reversal ends
     Move<Node> chosen_;
-    StoredState copied_{0, 0, -1};  ///< where a start that was copied lies too; slot -1: nowhere
+    StoredState given_up_{0, 0, -1};  ///< the slot of a start that lies elsewhere by now; slot -1: none
     std::vector<ChainLevel<Node>> stack_;
     std::vector<StoredState> dropped_;
     std::vector<SlotPool> pools_;

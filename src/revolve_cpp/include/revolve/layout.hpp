@@ -22,6 +22,12 @@ struct Layout {
     std::int64_t remaining = 0;       ///< timesteps still to be reversed
     bool turned = false;              ///< whether the first sweep is done
 
+    /// Right end of the rightmost chain, as an index of states: with lag 0 the state that the end of a chain stands
+    /// for carries the first timestep that is reversed already, at the end of the run one that does not exist.
+    std::int64_t end_of_chains(std::int64_t timesteps, std::int64_t lag) const noexcept {
+        return turned ? remaining - 1 + lag : timesteps;
+    }
+
     /// Throws invalid_argument where no run of so many timesteps can stand like this.
     void validate(std::int64_t timesteps) const;
 };

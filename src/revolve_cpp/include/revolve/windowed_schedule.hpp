@@ -15,8 +15,9 @@ class WindowedPolicy {
 public:
     using Node = ChainNode;
 
-    explicit WindowedPolicy(const WindowModel& model, std::vector<std::int32_t> tiers = {})
-        : model_(model), tiers_(std::move(tiers)) {}
+    explicit WindowedPolicy(const WindowModel& model, bool free_initial_state = false,
+                            std::vector<std::int32_t> tiers = {})
+        : model_(model), free_initial_state_(free_initial_state), tiers_(std::move(tiers)) {}
 
     Move<Node> decide(Node& node, std::int64_t x, std::int64_t closing, const Ahead& ahead) const;
 
@@ -24,6 +25,7 @@ private:
     Move<Node> split(const Node& node, std::int64_t x, std::int64_t m) const;
 
     WindowModel model_;
+    bool free_initial_state_;
     std::vector<std::int32_t> tiers_;
 };
 
