@@ -6,6 +6,11 @@ from libcpp.memory cimport unique_ptr
 from libcpp.vector cimport vector
 
 
+cdef extern from "Python.h":
+    # Cython's own declaration would raise inside `check_signals`, where the error would be dropped.
+    int run_signal_handlers "PyErr_CheckSignals"() noexcept
+
+
 cdef extern from "<cstddef>" namespace "std" nogil:
     cdef cppclass byte:
         pass

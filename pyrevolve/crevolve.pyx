@@ -15,7 +15,6 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.exc cimport PyErr_CheckSignals
 from cython.operator cimport dereference
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
@@ -71,7 +70,7 @@ cdef tuple _ACTIONS = tuple(Action)
 cdef cbool check_signals() noexcept nogil:
     """Whether a signal handler has raised, such as that of Ctrl-C; the error then stands to be raised."""
     with gil:
-        return PyErr_CheckSignals() != 0
+        return run_signal_handlers() != 0
 
 
 cdef int64_t _integer(object value, str name) except? -1:
