@@ -9,7 +9,7 @@ again. The parts, from the user's side:
     the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
 `plan`, `Plan`, `Costs`
     from a memory budget to the fastest schedule
-`Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `StoreAll`, `ForwardOnly`
+`Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `Mixed`, `CAMS`, `StoreAll`, `ForwardOnly`
     schedules, as sequences of `Instruction`
 `MemoryStorage`
     where snapshots are kept
@@ -26,9 +26,11 @@ from .planning import Plan, plan
 from .profiling import Profiler
 from .revolver import Revolver
 from .schedules import (
+    CAMS,
     AsyncTwoTier,
     ForwardOnly,
     Layout,
+    Mixed,
     Multistage,
     Periodic,
     Revolve,
@@ -56,6 +58,8 @@ __all__ = [
     "Periodic",
     "AsyncTwoTier",
     "StoreAll",
+    "Mixed",
+    "CAMS",
     "ForwardOnly",
     "Layout",
     "Instruction",

@@ -2,7 +2,7 @@
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int8_t, int32_t, int64_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport unique_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.vector cimport vector
 
 
@@ -131,6 +131,21 @@ cdef extern from "revolve/multistage.hpp" namespace "revolve" nogil:
         const CppProblem&, int64_t, int64_t, const CppTwoTierCosts&) except +
 
 
+cdef extern from "revolve/mixed.hpp" namespace "revolve" nogil:
+    cdef cppclass CppMixedProblem "revolve::MixedProblem":
+        int64_t timesteps
+        int64_t units
+        int64_t stages
+        cbool stiffly_accurate
+
+    cdef cppclass CppMixedTable "revolve::MixedTable":
+        CppMixedTable(const CppMixedProblem&, InterruptCheck) except +
+        int64_t forward_steps() noexcept
+
+    unique_ptr[CppSchedule] mixed_schedule(shared_ptr[CppMixedTable]) except +
+    int64_t cpp_peak_units "revolve::peak_units"(shared_ptr[CppMixedTable], InterruptCheck) except +
+
+
 cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
     cdef cppclass CppStepCosts "revolve::StepCosts":
         double forward_step
@@ -236,6 +251,10 @@ cdef class Instructions:
     cdef unique_ptr[CppSchedule] schedule
     cdef vector[int64_t] held
     cdef bint live
+
+
+cdef class MixedTable:
+    cdef shared_ptr[CppMixedTable] table
 
 
 cdef class CRevolve:

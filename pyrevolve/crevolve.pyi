@@ -186,6 +186,19 @@ def periodic_overlap(
 ) -> tuple[float, float, float]: ...
 def forward_instructions(timesteps: SupportsIndex) -> Instructions: ...
 
+class MixedTable:
+    def __init__(
+        self,
+        timesteps: SupportsIndex,
+        units: SupportsIndex,
+        stages: SupportsIndex = 1,
+        stiffly_accurate: bool = False,
+    ) -> None: ...
+    @property
+    def forward_steps(self) -> int: ...
+    def peak_units(self) -> int: ...
+    def instructions(self) -> Instructions: ...
+
 class CRevolve:
     def __init__(
         self, snapshots: SupportsIndex, timesteps: SupportsIndex | None = None, snapshots_disk: None = None

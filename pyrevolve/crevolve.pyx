@@ -18,7 +18,7 @@ from cpython.buffer cimport (
 from cython.operator cimport dereference
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport make_unique, unique_ptr
+from libcpp.memory cimport make_shared, make_unique, unique_ptr
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
@@ -473,6 +473,36 @@ def forward_instructions(timesteps):
     cdef int64_t n = _integer(timesteps, "n_timesteps")
     _problem(n, 1, 1, 0, 1, False)
     return _instructions(unique_ptr[CppSchedule](new CppForwardOnly(n)))
+
+
+@cython.final
+cdef class MixedTable:
+    """Fewest forward steps where states (1 unit) and step data (`stages` units) share the memory."""
+
+    def __cinit__(self, timesteps, units, stages=1, bint stiffly_accurate=False):
+        cdef CppMixedProblem problem
+        problem.timesteps = _integer(timesteps, "n_timesteps")
+        problem.units = _integer(units, "units")
+        problem.stages = _integer(stages, "stages")
+        problem.stiffly_accurate = stiffly_accurate
+        with nogil:
+            self.table = make_shared[CppMixedTable](problem, check_signals)
+
+    @property
+    def forward_steps(self):
+        """Forward steps of the whole run, the first sweep included."""
+        return dereference(self.table).forward_steps()
+
+    def peak_units(self):
+        """Go through the schedule and return the most units in use; can be interrupted."""
+        cdef int64_t result
+        with nogil:
+            result = cpp_peak_units(self.table, check_signals)
+        return result
+
+    def instructions(self):
+        """Return a new iterator over the instructions."""
+        return _instructions(mixed_schedule(self.table))
 
 
 @cython.final

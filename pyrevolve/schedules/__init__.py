@@ -2,15 +2,18 @@
 
 from .base import INSTRUCTION_DTYPE, Schedule
 from .layout import Layout
+from .mixed import CAMS, Mixed
 from .multistage import Multistage
 from .offline import Revolve, StoreAll
 from .periodic import AsyncTwoTier, ForwardOnly, Overlap, Periodic, TwoLevel
 
 __all__ = [
+    "CAMS",
     "INSTRUCTION_DTYPE",
     "AsyncTwoTier",
     "ForwardOnly",
     "Layout",
+    "Mixed",
     "Multistage",
     "Overlap",
     "Periodic",
