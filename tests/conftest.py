@@ -24,15 +24,18 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def golden() -> Callable[[str], list[dict[str, str]]]:
-    """Read a file of reviewed reference values; skip the test where there is none."""
+def golden() -> Callable[..., list[dict[str, str]]]:
+    """Read a file of reviewed reference values; skip the test where there is none.
+
+    `columns` names the columns of a file without a header.
+    """
     folder = Path(os.environ.get("PYREVOLVE_GOLDEN", _CHECKOUT.parent / "shared" / "golden"))
 
-    def read(name: str) -> list[dict[str, str]]:
+    def read(name: str, columns: list[str] | None = None) -> list[dict[str, str]]:
         path = folder / name
         if not path.is_file():
             pytest.skip(f"no golden file {name}: set PYREVOLVE_GOLDEN to the folder that has it")
         with path.open(newline="") as lines:
-            return list(csv.DictReader(lines))
+            return list(csv.DictReader(lines, columns))
 
     return read

@@ -154,6 +154,15 @@ def test_what_is_not_allowed(text, parameters, why):
         simulate(program(text), **({"n": 3, "snapshots": 1} | parameters))
 
 
+def test_unknown_kinds_and_contents():
+    strange = SimpleNamespace(kind=SimpleNamespace(name="JUMP"))
+    with pytest.raises(InvalidSchedule, match="no known kind"):
+        simulate([strange], n=1, snapshots=1)
+    strange = SimpleNamespace(kind=Kind.SAVE, t=0, tier=0, slot=0, content=SimpleNamespace(name="GRADIENT"))
+    with pytest.raises(InvalidSchedule, match="no known content"):
+        simulate([strange], n=1, snapshots=1)
+
+
 def test_instructions_without_content_are_about_states():
     text = "S0@0 F0-2 T R1-2 L0@0! F0-1 R0-1 E"
     assert simulate(map(without_content, program(text)), n=2, snapshots=1) == simulate(

@@ -22,16 +22,24 @@ _Node = tuple[int, bool, int, int, int, int]
 
 
 def search(
-    n: int, capacity: int, *, units: int = 1, carries: bool = False, everything: bool = False
+    n: int,
+    capacity: int,
+    *,
+    units: int = 1,
+    carries: bool = False,
+    everything: bool = False,
+    path: list[tuple[int, _Node]] | None = None,
 ) -> float:
     """Find the fewest forward steps of all valid schedules.
 
     A node is (timesteps remaining, turned, position, timestep whose data is at hand, stored states, stored
-    step data). With `everything`, every instruction that is allowed is tried. Otherwise these are left out,
-    since another move is never worse: keeping what can serve no timestep any more; running past what is to
-    be reversed next; anything but the reversal when the timestep to be reversed is at hand, and going on from
-    where that leaves the workspace; loading before the turn; leaving a run, after the turn, before it reaches
-    what is to be reversed (its snapshots lie on the way of a later run that finds no fewer free units).
+    step data), -1 where there is none; `path` is filled with (cost so far, node) of a best schedule.
+
+    With `everything`, every instruction that is allowed is tried. Otherwise these are left out, since another
+    move is never worse: keeping what can serve no timestep any more; running past what is to be reversed
+    next; anything but the reversal when the timestep to be reversed is at hand, and going on from where that
+    leaves the workspace; loading before the turn; leaving a run, after the turn, before it reaches what is to
+    be reversed (its snapshots lie on the way of a later run that finds no fewer free units).
     """
     if n == 0:
         return 0
@@ -76,7 +84,7 @@ def search(
         return r - (at_hand & ((1 << r) - 1)).bit_count()
 
     start: _Node = (n, False, 0, _ABSENT, 0, 0)
-    return shortest(start, edges, bound)
+    return shortest(start, edges, bound, path)
 
 
 def _positions(mask: int) -> Iterator[int]:

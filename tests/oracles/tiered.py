@@ -123,6 +123,7 @@ def search(
     reverse_call: Any = 0,
     layout: Layout | None = None,
     everything: bool = False,
+    path: list[tuple[Any, Any]] | None = None,
 ) -> Any:
     """Find the least cost of a valid schedule, reversed timesteps excluded; infinity where there is none.
 
@@ -139,7 +140,10 @@ def search(
         Where the schedule starts: what is stored in which tiers, the state at hand and where the workspace
         was last loaded, how many timesteps are left, whether the forward run is complete.
     everything
-        Use every instruction rather than decisions. Slow beyond n = 5.
+        Use every instruction rather than decisions. Slow beyond n = 6.
+    path
+        A list to fill with (cost so far, node) of a cheapest schedule; a node is (timesteps remaining,
+        turned, position or -1, number of timesteps retained, mask of stored states, tier after tier).
     """
     problem = _Problem(
         n, capacities, write, read, forward_step, window, lookback, lag, reset, forward_call, reverse_call
@@ -153,14 +157,14 @@ def search(
         remaining = n if layout.remaining is None else layout.remaining
         node = remaining, layout.turned, position, retained, problem.stored_in(layout)
     if everything:
-        return _instructions(problem, node, free_initial)
-    return _decisions(problem, node, free_initial, abandon=layout is not None)
+        return _instructions(problem, node, free_initial, path)
+    return _decisions(problem, node, free_initial, abandon=layout is not None, path=path)
 
 
 _Node = tuple[int, bool, int, int, int]  # remaining, turned, position, retained timesteps, stored
 
 
-def _instructions(problem: _Problem, start: _Node, free_initial: bool) -> Any:
+def _instructions(problem: _Problem, start: _Node, free_initial: bool, path: Any) -> Any:
     n, window, lag, step = problem.n, problem.window, problem.lag, problem.step
 
     def edges(r: int, turned: bool, p: int, w: int, stored: int) -> Iterator[tuple[Any, _Node]]:
@@ -185,10 +189,10 @@ def _instructions(problem: _Problem, start: _Node, free_initial: bool) -> Any:
             for s in range(max(0, p - lag - w + 1), r):
                 yield problem.reverse_call, (s, True, p, w, stored)
 
-    return shortest(start, edges)
+    return shortest(start, edges, path=path)
 
 
-def _decisions(problem: _Problem, start: _Node, free_initial: bool, *, abandon: bool) -> Any:
+def _decisions(problem: _Problem, start: _Node, free_initial: bool, *, abandon: bool, path: Any) -> Any:
     n, window, lag, step, call = problem.n, problem.window, problem.lag, problem.step, problem.forward_call
     reverse_call, fresh = problem.reverse_call, problem.fresh
     may_wait = bool(reverse_call) and problem.lookback > 0
@@ -220,7 +224,7 @@ def _decisions(problem: _Problem, start: _Node, free_initial: bool, *, abandon: 
                 yield cost + run, (r, turned, q, min(window, w + q - p), saved)
 
     if abandon or problem.lookback:
-        return shortest(start, edges)
+        return shortest(start, edges, path=path)
 
     # What is left costs at least one forward step per timestep, and per window a load and two calls.
     sources = [*problem.read, problem.reset] if free_initial else problem.read
@@ -232,4 +236,4 @@ def _decisions(problem: _Problem, start: _Node, free_initial: bool, *, abandon: 
             return at_least[r]
         return (r - p) * step + at_least[r - min(window, w + r - p)]
 
-    return shortest(start, edges, bound)
+    return shortest(start, edges, bound, path)
