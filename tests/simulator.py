@@ -107,14 +107,15 @@ class Tier:
 
 @dataclass
 class Machine:
-    """One workspace, at x_position, and the slots of some tiers."""
+    """One workspace, at x_position, and the slots of some tiers; the parameters are those of `simulate`."""
 
     n: int
-    capacities: Sequence[int | None]
+    snapshots: int | Sequence[int | None]
     window: int
     lookback: int
     lag: int
     free_initial: bool
+    tier: int = 0
     step_data_units: int = 1
     step_data_carries_next_state: bool = False
     forward_only: bool = False
@@ -130,8 +131,10 @@ class Machine:
 
     def __post_init__(self) -> None:
         assert not self.step_data_carries_next_state or self.lag == 1
+        if isinstance(self.snapshots, int):
+            self.snapshots = [0] * self.tier + [self.snapshots]
         layout = self.layout
-        self.tiers = [Tier(capacity) for capacity in self.capacities]
+        self.tiers = [Tier(capacity) for capacity in self.snapshots]
         self.turned = layout.turned
         self.reversed_down_to = self.n if layout.remaining is None else layout.remaining
         self.position: int | None = None
@@ -163,7 +166,7 @@ class Machine:
         slots = [tier.slots for tier in self.tiers]
         return (
             f"{self.n=} at {self.position}, retains {self.oldest}..{self.newest}, {self.reversed_down_to=} "
-            f"{self.turned=} {slots=} {self.capacities=} {self.window=} {self.lookback=} {self.lag=}"
+            f"{self.turned=} {slots=} {self.snapshots=} {self.window=} {self.lookback=} {self.lag=}"
         )
 
     def _arrive(self, t: int) -> None:
@@ -302,14 +305,14 @@ def simulate(
     forward_only
         Whether the schedule has to end after the turn, without reversing anything.
     """
-    capacities = [0] * tier + [snapshots] if isinstance(snapshots, int) else list(snapshots)
     machine = Machine(
         n,
-        capacities,
+        snapshots,
         window,
         lookback,
         lag,
         free_initial,
+        tier,
         step_data_units,
         step_data_carries_next_state,
         forward_only,
