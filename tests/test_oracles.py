@@ -351,6 +351,8 @@ def test_periods(slots, read, write, period, average, one_read):
     best = disk.average(disk.best_period(longest))
     assert disk.average(period) == best  # for (2, 2, 10) a period of 9 is as good
     assert float(best) == pytest.approx(average, abs=5e-5)
+    read_once = hierarchical.Disk(longest, slots, write, read, one_read=True)
+    assert read_once.average(one_read) == read_once.average(read_once.best_period(longest))
     assert hierarchical.one_read_period(slots, write, read) == one_read
 
 
