@@ -21,7 +21,8 @@ public:
         bool fresh = false;  ///< its start lies in the slow tier and nothing was decided yet
     };
 
-    explicit SegmentPolicy(const PeriodicProblem& problem) : problem_(problem), revolve_(problem.model) {}
+    explicit SegmentPolicy(const PeriodicProblem& problem)
+        : problem_(problem), revolve_(problem.model, problem.free_initial_state) {}
 
     Move<Node> decide(Node& node, std::int64_t x, std::int64_t closing, const Ahead& ahead) const {
         if (node.fresh) {

@@ -1,11 +1,13 @@
 #include "revolve/windowed_schedule.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
-#include <optional>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 
 namespace revolve {
 
@@ -151,8 +153,14 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, std:
 
 namespace {
 
-/// Which of the stored states to keep. A state that is given up is best given up at once: its slot serves every
-/// chain to the right then. So this is a shortest path over (state, how many are kept up to it).
+/// Which of the stored states to keep, and which of these to replace by a state further right before their chain is
+/// gone through.
+///
+/// A state that is given up is best given up at once: its slot serves every chain to the right then. So the kept ones
+/// are a shortest path over (state, how many are kept up to it). Given these, forward steps are a sum of convex
+/// functions of the differences of neighbouring positions, an L-natural convex function, which moves of several starts
+/// at once by the same distance, halved down to 1, bring to its least value (K. Murota 2003, Discrete Convex Analysis,
+/// SIAM, doi:10.1137/1.9780898718508, chapter 10).
 class Selection {
 public:
     Selection(const WindowedProblem& problem, const Layout& layout, InterruptCheck check)
@@ -208,7 +216,6 @@ public:
             }
             if (!reached) break;
         }
-        least_ = least;
         if (least == kImpossible) return {};
         std::vector<std::size_t> kept(least_rank + 1);
         for (std::size_t rank = least_rank + 1, i = least_last; rank-- > 0; i = previous[rank][i])
@@ -216,13 +223,62 @@ public:
         return kept;
     }
 
-    /// Whether giving all stored states up takes fewer forward steps than `run` found, where the workspace has not
-    /// passed yet what is best stored first.
-    bool better_anew() const {
+    /// Whether giving all stored states up takes fewer forward steps, where the workspace has not passed yet what is
+    /// best stored first.
+    bool better_anew(wide_t steps) const {
         const std::int64_t first = std::max<std::int64_t>(0, model_.lookback - 1 + model_.lag);
         if (free_initial_ || layout_.position > first || first >= remaining()) return false;
-        const Cost own{first - layout_.position, 1, 1};
-        return own + cost_of(model_.chain(remaining() - first, slots_ - 1, model_.lookback)) < least_;
+        const ChainCounts chain = model_.chain(remaining() - first, slots_ - 1, model_.lookback);
+        return first - layout_.position + chain.forward_steps < steps;
+    }
+
+    /// Every state that is of use, if there are slots for them.
+    std::vector<std::size_t> all() const {
+        if (starts_.empty() || !carries_all_before(0) || slots_beside(starts_.size() - 1) < 0) return {};
+        std::vector<std::size_t> kept(starts_.size());
+        std::iota(kept.begin(), kept.end(), std::size_t{0});
+        return kept;
+    }
+
+    /// How far right each kept start is best replaced, and the forward steps with that.
+    std::pair<std::vector<std::int64_t>, wide_t> shifts(const std::vector<std::size_t>& kept) {
+        const std::size_t count = kept.size();
+        std::vector<std::int64_t> shift(count, 0);
+        if (count == 0) return {shift, std::get<0>(kImpossible)};
+        const auto [own, end] = run_on(kept.back(), slots_beside(count - 1));
+        const auto chain = [&](std::size_t rank, std::int64_t by, std::int64_t next) -> wide_t {
+            const std::int64_t right =
+                rank + 1 < count ? starts_[kept[rank + 1]].t + next - model_.lookback : end;
+            const std::int64_t x = right - starts_[kept[rank]].t - by;
+            if (by > 0 && x <= 0) return std::get<0>(kImpossible);
+            const bool may_shift = rank == 0 && starts_[kept[0]].tier != kFreeTier;
+            const Cost cost = cost_of_rest(model_, x, slots_beside(rank), closing(kept[rank]), may_shift);
+            return std::get<0>(cost) + by;
+        };
+        const auto total = [&](const std::vector<std::int64_t>& by) {
+            wide_t sum = own;
+            for (std::size_t rank = 0; rank < count; ++rank) {
+                sum += chain(rank, by[rank], rank + 1 < count ? by[rank + 1] : 0);
+            }
+            return sum;
+        };
+        wide_t least = total(shift);
+        std::int64_t step = 1;
+        while (step < end) step *= 2;
+        for (; step > 0; step /= 2) {
+            for (bool improved = true; improved;) {
+                improved = false;
+                for (const std::int64_t by : {step, -step}) {
+                    const std::vector<std::int64_t> moved = best_move(shift, by, chain);
+                    const wide_t cost = total(moved);
+                    if (cost >= least) continue;
+                    least = cost;
+                    shift = moved;
+                    improved = true;
+                }
+            }
+        }
+        return {shift, least};
     }
 
     const std::vector<StoredState>& starts() const noexcept { return starts_; }
@@ -268,6 +324,61 @@ private:
         return cost_of_rest(model_, x, slots, owed, starts_[i].tier != kFreeTier);
     }
 
+    /// The subset of starts, not the first, whose move by `by` leaves the fewest forward steps: a shortest path over
+    /// (rank, whether it is moved), from the right.
+    template <class Chain>
+    std::vector<std::int64_t> best_move(const std::vector<std::int64_t>& shift, std::int64_t by,
+                                        const Chain& chain) {
+        const std::size_t count = shift.size();
+        const auto place = [&](std::size_t rank, std::size_t moved) {
+            return shift[rank] + (moved == 1 ? by : 0);
+        };
+        std::vector<std::array<wide_t, 2>> rest(count);
+        std::vector<std::array<std::size_t, 2>> next(count);
+        for (std::size_t rank = count; rank-- > 0;) {
+            poll_(512);
+            for (std::size_t moved = 0; moved < 2; ++moved) {
+                rest[rank][moved] = std::get<0>(kImpossible);
+                if (moved == 1 && (rank == 0 || place(rank, 1) < 0)) continue;
+                for (std::size_t after = 0; after < (rank + 1 < count ? 2U : 1U); ++after) {
+                    const bool last = rank + 1 == count;
+                    const wide_t right = last ? 0 : rest[rank + 1][after];
+                    const wide_t cost =
+                        std::min(std::get<0>(kImpossible),
+                                 right + chain(rank, place(rank, moved), last ? 0 : place(rank + 1, after)));
+                    if (cost >= rest[rank][moved]) continue;
+                    rest[rank][moved] = cost;
+                    next[rank][moved] = after;
+                }
+            }
+        }
+        std::vector<std::int64_t> result(count);
+        for (std::size_t rank = 0, moved = 0; rank < count; moved = next[rank][moved], ++rank) {
+            result[rank] = place(rank, moved);
+        }
+        return result;
+    }
+
+    /// Forward steps until the workspace has reversed all it can on its first way right, and where that ends.
+    std::pair<wide_t, std::int64_t> run_on(std::size_t i, std::int64_t slots) const {
+        const std::int64_t at = starts_[i].t;
+        if (layout_.position >= remaining()) return {0, retained_bottom()};
+        if (layout_.position == at) return {0, remaining()};
+        const Ahead ahead = ahead_of(at);
+        const std::int64_t x = remaining() - at;
+        const bool may_shift = starts_[i].tier != kFreeTier;
+        const Choice choice =
+            choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead, may_shift);
+        if (choice.split == 0) return {x - ahead.run, at + std::max(ahead.lowest, x - model_.window)};
+        const ChainCounts right = model_.chain(x - choice.split, slots - 1, model_.lookback);
+        return {choice.split - ahead.run + right.forward_steps, at + choice.split - model_.lookback};
+    }
+
+    Ahead ahead_of(std::int64_t at) const noexcept {
+        const std::int64_t lowest = layout_.loaded_at > at ? layout_.loaded_at - model_.lookback - at : 0;
+        return {layout_.position - at, std::max<std::int64_t>(0, lowest)};
+    }
+
     Cost rightmost(std::size_t i, std::int64_t slots) const {
         const std::int64_t at = starts_[i].t;
         if (layout_.position >= remaining()) {
@@ -279,10 +390,8 @@ private:
         if (layout_.position == at) {
             return cost_of_chain(model_, x, slots, closing(i), starts_[i].tier != kFreeTier);
         }
-        const std::int64_t lowest = layout_.loaded_at > at ? layout_.loaded_at - model_.lookback - at : 0;
-        const Ahead ahead{layout_.position - at, std::max<std::int64_t>(0, lowest)};
         const bool may_shift = starts_[i].tier != kFreeTier;
-        return choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead, may_shift).cost;
+        return choose_constrained(model_, model_.node(x, slots), x, closing(i), ahead_of(at), may_shift).cost;
     }
 
     WindowModel model_;
@@ -291,7 +400,6 @@ private:
     std::int64_t end_;
     InterruptPoll poll_;
     bool free_initial_ = false;
-    Cost least_ = kImpossible;
     std::vector<StoredState> starts_;
 };
 
@@ -316,9 +424,19 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
     const bool nothing_left = selection.remaining() <= model.lag - 1;
     const bool window_holds_all = nothing_left || selection.reached_bottom() <= model.lag - 1;
     std::vector<std::size_t> kept;
+    std::vector<std::int64_t> shift;
     if (!window_holds_all) {
         kept = selection.run();
-        if (selection.better_anew()) kept.clear();
+        wide_t steps{};
+        std::tie(shift, steps) = selection.shifts(kept);
+        const std::vector<std::size_t> all = selection.all();
+        if (all != kept) {
+            const auto [other, other_steps] = selection.shifts(all);
+            if (other_steps < steps) {
+                std::tie(kept, shift, steps) = std::tie(all, other, other_steps);
+            }
+        }
+        if (selection.better_anew(steps)) kept.clear();
         if (kept.empty()) {
             // Nothing is stored yet that carries the first timesteps: the workspace must still be able to.
             const std::int64_t first = std::max<std::int64_t>(0, model.lookback - 1 + model.lag);
@@ -336,10 +454,11 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
     }
     for (std::size_t rank = 0; rank < kept.size(); ++rank) {
         const StoredState& state = states[kept[rank]];
-        const std::int64_t right = rank + 1 < kept.size() ? states[kept[rank + 1]].t : selection.remaining();
+        const std::int64_t right =
+            rank + 1 < kept.size() ? states[kept[rank + 1]].t + shift[rank + 1] : selection.remaining();
         const ChainNode node =
             model.node(std::max<std::int64_t>(1, right - state.t), selection.slots_beside(rank));
-        start.levels.push_back({state.t, state.tier, node, state.tier != kFreeTier, state.slot});
+        start.levels.push_back({state.t, state.tier, node, state.tier != kFreeTier, state.slot, shift[rank]});
     }
     std::vector<std::int32_t> left_over = tiers;
     std::vector<std::int32_t> in_order;

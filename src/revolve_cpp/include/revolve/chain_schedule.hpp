@@ -56,6 +56,8 @@ struct ChainLevel {
     Node node;
     bool held = false;  ///< whether the state is in `slot`
     std::int64_t slot = -1;
+    std::int64_t shift =
+        0;  ///< before its chain is gone through: the start is better replaced by one so far right
 };
 
 /// Where a schedule begins.
@@ -206,12 +208,16 @@ private:
     void choose(std::int64_t run) {
         ChainLevel<Node>& top = stack_.back();
         const std::int64_t x = remaining_ - top.at;
+        has_chosen_ = true;
         const bool loaded_within = run > 0 && loaded_at_ > top.at;
         const std::int64_t lowest = loaded_within ? loaded_at_ - model_.lookback - top.at : 0;
-        chosen_ = x + closing() <= model_.window && !loaded_within
-                      ? Move<Node>::run(0)
-                      : policy_.decide(top.node, x, closing(), {run, std::max<std::int64_t>(0, lowest)});
-        has_chosen_ = true;
+        if (x + closing() <= model_.window && !loaded_within) {
+            chosen_ = Move<Node>::run(0);
+        } else if (run == 0 && top.shift > 0 && top.shift < x) {
+            chosen_ = Move<Node>::shift(std::exchange(top.shift, 0), top.node);
+        } else {
+            chosen_ = policy_.decide(top.node, x, closing(), {run, std::max<std::int64_t>(0, lowest)});
+        }
     }
 
     /// Carries the move at the start of the top chain out; true: run forward to `stop`.
