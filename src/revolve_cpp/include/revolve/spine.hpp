@@ -40,15 +40,7 @@ public:
             return Move<Node>::split(period_, tier, right);
         }
         const Move<typename Inner::Node> move = inner_.decide(node.inner, x, closing, ahead);
-        switch (move.kind) {
-            case MoveKind::run:
-                return {MoveKind::run, move.m, 0, {}};
-            case MoveKind::split:
-                return {MoveKind::split, move.m, move.tier, {move.node, false}};
-            case MoveKind::copy:
-                return {MoveKind::copy, 0, move.tier, {move.node, false}};
-        }
-        return {};
+        return {move.kind, move.m, move.tier, {move.node, false}};
     }
 
 private:
