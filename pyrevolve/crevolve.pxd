@@ -128,7 +128,7 @@ cdef extern from "revolve/multistage.hpp" namespace "revolve" nogil:
 
     vector[CppRankCounts] cpp_rank_counts "revolve::rank_counts"(const CppProblem&) except +
     vector[int32_t] cpp_place_ranks "revolve::place_ranks"(
-        const CppProblem&, int64_t, int64_t, const CppTwoTierCosts&) except +
+        const vector[CppRankCounts]&, int64_t, int64_t, const CppTwoTierCosts&) except +
 
 
 cdef extern from "revolve/mixed.hpp" namespace "revolve" nogil:
@@ -198,6 +198,30 @@ cdef extern from "revolve/periodic.hpp" namespace "revolve" nogil:
     unique_ptr[CppSchedule] periodic_schedule(const CppPeriodicProblem&) except +
     CppTally cpp_periodic_counts "revolve::periodic_counts"(const CppPeriodicProblem&) except +
     CppOverlapTime cpp_overlap "revolve::overlap"(const CppPeriodicProblem&, const CppOverlapCosts&) except +
+
+
+cdef extern from "revolve/tier_plan.hpp" namespace "revolve" nogil:
+    cdef cppclass CppTierChoice "revolve::TierChoice":
+        int64_t window
+        int64_t slots
+        int64_t on_disk
+        int64_t period
+        double seconds
+        double waiting
+        CppTally counts
+
+    cdef cppclass CppTierProblem "revolve::TierProblem":
+        int64_t timesteps
+        int64_t lookback
+        int64_t lag
+        cbool free_initial_state
+        CppWindowBudget memory
+        int64_t disk
+        CppOverlapCosts costs
+        cbool overlapped
+
+    CppTierChoice choose_periodic(const CppTierProblem&) except +
+    CppTierChoice choose_multistage(const CppTierProblem&) except +
 
 
 cdef extern from "revolve/offline.hpp" namespace "revolve" nogil:

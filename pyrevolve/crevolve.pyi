@@ -48,6 +48,15 @@ class WindowChoice(NamedTuple):
     seconds: float
     counts: Counts
 
+class TierChoice(NamedTuple):
+    window: int
+    slots: int
+    on_disk: int
+    period: int
+    seconds: float
+    waiting: float
+    counts: Counts | None
+
 INSTRUCTION_FIELDS: tuple[tuple[str, str, int], ...]
 INSTRUCTION_BYTES: int
 
@@ -89,6 +98,32 @@ def plan_window(
     save: float,
     load: float,
 ) -> WindowChoice: ...
+
+def plan_tiers(
+    timesteps: SupportsIndex,
+    *,
+    periodic: bool,
+    window_min: SupportsIndex,
+    window_max: SupportsIndex,
+    budget_bytes: SupportsIndex,
+    fixed_bytes: SupportsIndex,
+    window_slice_bytes: SupportsIndex,
+    state_bytes: SupportsIndex,
+    disk_bytes: SupportsIndex,
+    lookback: SupportsIndex,
+    lag: SupportsIndex,
+    free_initial: bool,
+    overlapped: bool,
+    buffers: SupportsIndex,
+    forward_step: float,
+    reverse_step: float,
+    forward_call: float,
+    reverse_call: float,
+    save: float,
+    load: float,
+    write: float,
+    read: float,
+) -> TierChoice: ...
 
 class Instruction:
     @property

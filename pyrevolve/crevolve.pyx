@@ -59,6 +59,7 @@ Counts = namedtuple(
     "Counts", "forward_steps saves loads forward_calls reverse_calls peak_snapshots tiers frees",
     module=__name__)
 WindowChoice = namedtuple("WindowChoice", "window snapshots seconds counts", module=__name__)
+TierChoice = namedtuple("TierChoice", "window slots on_disk period seconds waiting counts", module=__name__)
 
 watch_for_forks()
 
@@ -179,16 +180,9 @@ cdef CppStepCosts _step_costs(double forward_step, double reverse_step, double f
     return costs
 
 
-def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes,
-                state_bytes, lookback, lag, bint free_initial, double forward_step, double reverse_step,
-                double forward_call, double reverse_call, double save, double load):
-    """Window and snapshots with the least makespan inside a budget; window 0 where the budget holds none."""
+cdef CppWindowBudget _budget(window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes,
+                             state_bytes) except *:
     cdef CppWindowBudget budget
-    cdef CppStepCosts costs
-    cdef CppWindowChoice choice
-    cdef int64_t n = _integer(timesteps, "n_timesteps")
-    cdef int64_t d = _integer(lookback, "lookback")
-    cdef int64_t delay = _integer(lag, "lag")
     budget.budget = _integer(budget_bytes, "budget_bytes")
     budget.fixed = _integer(fixed_bytes, "fixed_bytes")
     budget.window_slice = _integer(window_slice_bytes, "window_slice_bytes")
@@ -199,11 +193,52 @@ def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes,
                         ("window_slice_bytes", budget.window_slice), ("state_bytes", budget.state)):
         if value < 0:
             raise ValueError(f"{name} must be >= 0, got {value}")
+    return budget
+
+
+def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes,
+                state_bytes, lookback, lag, bint free_initial, double forward_step, double reverse_step,
+                double forward_call, double reverse_call, double save, double load):
+    """Window and snapshots with the least makespan inside a budget; window 0 where the budget holds none."""
+    cdef CppWindowBudget budget
+    cdef CppStepCosts costs
+    cdef CppWindowChoice choice
+    cdef int64_t n = _integer(timesteps, "n_timesteps")
+    cdef int64_t d = _integer(lookback, "lookback")
+    cdef int64_t delay = _integer(lag, "lag")
+    budget = _budget(window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes, state_bytes)
     _problem(n, 1, max(1, d), d, delay, free_initial)
     costs = _step_costs(forward_step, reverse_step, forward_call, reverse_call, save, load)
     with nogil:
         choice = choose_window(n, d, delay, free_initial, budget, costs)
     return WindowChoice(choice.window, choice.snapshots, choice.seconds, _counts(choice.counts))
+
+
+def plan_tiers(timesteps, *, bint periodic, window_min, window_max, budget_bytes, fixed_bytes,
+               window_slice_bytes, state_bytes, disk_bytes, lookback, lag, bint free_initial, bint overlapped,
+               buffers, double forward_step, double reverse_step, double forward_call, double reverse_call,
+               double save, double load, double write, double read):
+    """The best periodic, or multistage, schedule over RAM and disk; window 0 where the budgets hold none."""
+    cdef CppTierProblem problem
+    cdef CppTierChoice choice
+    problem.timesteps = _integer(timesteps, "n_timesteps")
+    problem.lookback = _integer(lookback, "lookback")
+    problem.lag = _integer(lag, "lag")
+    problem.free_initial_state = free_initial
+    _problem(problem.timesteps, 1, max(1, problem.lookback), problem.lookback, problem.lag, free_initial)
+    problem.memory = _budget(
+        window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes, state_bytes)
+    problem.disk = _integer(disk_bytes, "disk_bytes")
+    problem.overlapped = overlapped
+    problem.costs.buffers = _integer(buffers, "buffers")
+    problem.costs.write = write
+    problem.costs.read = read
+    problem.costs.steps = _step_costs(forward_step, reverse_step, forward_call, reverse_call, save, load)
+    with nogil:
+        choice = choose_periodic(problem) if periodic else choose_multistage(problem)
+    counts = _tally(choice.counts) if choice.window > 0 else None
+    return TierChoice(choice.window, choice.slots, choice.on_disk, choice.period, choice.seconds,
+                      choice.waiting, counts)
 
 
 # --- schedules -----------------------------------------------------------------------------------------
@@ -419,8 +454,8 @@ def place_ranks(timesteps, in_memory, on_disk, window, lookback, lag, bint free_
     cdef CppProblem problem = _problem(timesteps, in_memory + on_disk, window, lookback, lag, free_initial)
     costs.save[0], costs.save[1] = save
     costs.load[0], costs.load[1] = load
-    return tuple(cpp_place_ranks(problem, _integer(in_memory, "n_snapshots"), _integer(on_disk, "n_on_disk"),
-                                 costs))
+    return tuple(cpp_place_ranks(cpp_rank_counts(problem), _integer(in_memory, "n_snapshots"),
+                                 _integer(on_disk, "n_on_disk"), costs))
 
 
 cdef CppPeriodicProblem _periodic(timesteps, period, slots, window, lookback, lag, bint free_initial,

@@ -49,9 +49,8 @@ std::vector<RankCounts> rank_counts(const WindowedProblem& problem) {
     return result;
 }
 
-std::vector<std::int32_t> place_ranks(const WindowedProblem& problem, std::int64_t in_memory,
+std::vector<std::int32_t> place_ranks(const std::vector<RankCounts>& counts, std::int64_t in_memory,
                                       std::int64_t on_disk, const TwoTierCosts& costs) {
-    const std::vector<RankCounts> counts = rank_counts(problem);
     const auto used = static_cast<std::int64_t>(counts.size());
     const auto dearer_on_disk = [&](std::size_t rank) {
         return (costs.save[1] - costs.save[0]) * static_cast<double>(counts[rank].saves) +

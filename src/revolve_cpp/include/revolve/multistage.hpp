@@ -27,9 +27,9 @@ struct TwoTierCosts {
 };
 
 /// The tier (0: RAM, 1: disk) of every rank that is used, with the least cost of all placements that have at most
-/// `in_memory` and `on_disk` snapshots. The snapshots of the problem must be in_memory + on_disk. Among equals the
-/// right ones are in RAM.
-std::vector<std::int32_t> place_ranks(const WindowedProblem& problem, std::int64_t in_memory,
+/// `in_memory` and `on_disk` snapshots, together no fewer than there are ranks. Among equals the right ones are in
+/// RAM.
+std::vector<std::int32_t> place_ranks(const std::vector<RankCounts>& counts, std::int64_t in_memory,
                                       std::int64_t on_disk, const TwoTierCosts& costs);
 
 }  // namespace revolve

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+
+#include "revolve/multistage.hpp"
+#include "revolve/periodic.hpp"
+#include "revolve/window_plan.hpp"
+
+namespace revolve {
+
+/// A window, its snapshots in RAM and on disk, and what that is predicted to take.
+struct TierChoice {
+    std::int64_t window = 0;  ///< 0: nothing fits
+    std::int64_t slots = 0;   ///< for snapshots in RAM
+    std::int64_t on_disk = 0;
+    std::int64_t period = 0;  ///< between snapshots on disk; 0: not periodic
+    double seconds = 0;
+    double waiting = 0;  ///< of that, waiting for transfers
+    ScheduleTally counts;
+};
+
+/// What a plan over RAM and disk chooses for.
+struct TierProblem {
+    std::int64_t timesteps;
+    std::int64_t lookback;
+    std::int64_t lag;
+    bool free_initial_state;
+    WindowBudget memory;
+    std::int64_t disk;  ///< bytes
+    OverlapCosts costs;
+    bool overlapped;  ///< transfers run beside the timesteps, with costs.buffers states of RAM for staging
+};
+
+/// The best periodic two-tier schedule found. Windows grow geometrically by 3% (all of them up to 32); for each, the
+/// periods at which the cost per timestep has its kinks: the longest ones for every number of repetitions, those that
+/// split the run evenly, those that hide transfers, the shortest that the disk holds. Between two kinds of windows the
+/// cost varies slowly: the choice is within a per cent of the best of all (tests/test_planning.py).
+TierChoice choose_periodic(const TierProblem& problem);
+
+/// The best multistage schedule found: windows grow by 30%, numbers of snapshots on disk by a factor of 4.
+TierChoice choose_multistage(const TierProblem& problem);
+
+}  // namespace revolve
