@@ -11,6 +11,8 @@ again. The parts, from the user's side:
     from a memory budget to the fastest schedule
 `Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `Mixed`, `CAMS`, `StoreAll`, `ForwardOnly`
     schedules, as sequences of `Instruction`
+`Online`
+    the same where the number of timesteps is not known in advance
 `MemoryStorage`
     where snapshots are kept
 `pyrevolve.devito`
@@ -32,6 +34,7 @@ from .schedules import (
     Layout,
     Mixed,
     Multistage,
+    Online,
     Periodic,
     Revolve,
     Schedule,
@@ -62,6 +65,7 @@ __all__ = [
     "CAMS",
     "ForwardOnly",
     "Layout",
+    "Online",
     "Instruction",
     "Kind",
     "Content",

@@ -238,6 +238,34 @@ cdef extern from "revolve/offline.hpp" namespace "revolve" nogil:
         int64_t advances() noexcept
 
 
+cdef extern from "revolve/online.hpp" namespace "revolve" nogil:
+    cdef enum class CppOnlineRule "revolve::OnlineRule":
+        pass
+
+    cdef cppclass CppOnlineStored "revolve::OnlineLayout::Stored":
+        int64_t at
+        int64_t slot
+
+    cdef cppclass CppOnlineLayout "revolve::OnlineLayout":
+        int64_t next_stop() noexcept
+        vector[CppOnlineStored] stored() noexcept
+
+    cdef cppclass CppOnlineForward "revolve::OnlineForward":
+        CppOnlineForward(int64_t, const CppWindowModel&, cbool, CppOnlineRule) except +
+        void set_goal(int64_t, cbool) except +
+        cbool next(CppInstruction&) except +
+        cbool arrived() noexcept
+        int64_t position() noexcept
+        int64_t goal() noexcept
+        const CppOnlineLayout& layout() noexcept
+
+
+cdef extern from "revolve/online_revolve.hpp" namespace "revolve" nogil:
+    cdef cppclass CppOnlineRevolve "revolve::OnlineRevolve"(CppOfflineRevolve):
+        CppOnlineRevolve(int64_t, CppOnlineRule) except +
+        void turn(int64_t) except +
+
+
 cdef extern from "revolve/arena.hpp" namespace "revolve" nogil:
     cdef cppclass CppArena "revolve::Arena":
         CppArena(size_t) except +
@@ -281,10 +309,15 @@ cdef class MixedTable:
     cdef shared_ptr[CppMixedTable] table
 
 
+cdef class OnlineForward:
+    cdef unique_ptr[CppOnlineForward] forward
+
+
 cdef class CRevolve:
     cdef unique_ptr[CppOfflineRevolve] machine
+    cdef CppOnlineRevolve* online
     cdef readonly int64_t snapshots
-    cdef readonly int64_t timesteps
+    cdef readonly object timesteps
 
 
 cdef class Arena:

@@ -510,6 +510,64 @@ def forward_instructions(timesteps):
     return _instructions(unique_ptr[CppSchedule](new CppForwardOnly(n)))
 
 
+# --- online --------------------------------------------------------------------------------------------
+
+#: Names of the online rules, in the order of the C++ enumeration; the first is the default.
+ONLINE_RULES = ("spaced", "target_gap", "minimal_repetition", "greedy", "late_greedy", "stumm_walther")
+
+
+cdef CppOnlineRule _online_rule(object rule) except *:
+    if rule not in ONLINE_RULES:
+        raise ValueError(f"rule must be one of {', '.join(ONLINE_RULES)}, got {rule!r}")
+    return <CppOnlineRule><int8_t>ONLINE_RULES.index(rule)
+
+
+@cython.final
+cdef class OnlineForward:
+    """The forward run of `pyrevolve.Online`: an iterator over the instructions that lead to the goal."""
+
+    def __cinit__(self, snapshots, rule, window, lookback, lag, bint free_initial):
+        cdef CppProblem problem = _problem(0, snapshots, window, lookback, lag, free_initial)
+        self.forward = make_unique[CppOnlineForward](problem.snapshots, problem.model, free_initial,
+                                                     _online_rule(rule))
+
+    def set_goal(self, goal, bint last):
+        """Go on to x_goal; `last`: the run ends there."""
+        dereference(self.forward).set_goal(_integer(goal, "t"), last)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Instruction result = Instruction.__new__(Instruction)
+        if not dereference(self.forward).next(result.value):
+            raise StopIteration
+        return result
+
+    @property
+    def arrived(self):
+        """Whether all instructions that lead to the goal have been taken."""
+        return dereference(self.forward).arrived()
+
+    @property
+    def position(self):
+        """Index of the state in the workspace once the instructions taken so far are carried out."""
+        return dereference(self.forward).position()
+
+    @property
+    def next_stop(self):
+        """The next state that may have to be saved before the run goes on; above 2**62: none."""
+        return dereference(self.forward).layout().next_stop()
+
+    @property
+    def stored(self):
+        """(t, slot) of the stored states, ascending."""
+        return tuple([(state.at, state.slot) for state in dereference(self.forward).layout().stored()
+                      if state.slot >= 0])
+
+
+# --- the classic state machine -------------------------------------------------------------------------
+
 @cython.final
 cdef class MixedTable:
     """Fewest forward steps where states (1 unit) and step data (`stages` units) share the memory."""
@@ -542,16 +600,18 @@ cdef class MixedTable:
 
 @cython.final
 cdef class CRevolve:
-    """The offline Revolve state machine, action for action ACM Algorithm 799.
+    """The Revolve state machine; for a known number of timesteps action for action ACM Algorithm 799.
 
     Parameters
     ----------
     snapshots : int
         Slots for states, the initial state's included, >= 1.
-    timesteps : int
-        Number of timesteps, >= 0. None (not known in advance) is not available yet.
+    timesteps : int, optional
+        Number of timesteps, >= 0. None: it becomes known on the way, see `turn`.
     snapshots_disk : None
         Slots on disk; not available yet.
+    rule : str
+        Which states to keep while the number of timesteps is unknown, see `pyrevolve.Online`.
 
     Raises
     ------
@@ -560,31 +620,58 @@ cdef class CRevolve:
     ValueError
         An argument is out of its range.
     NotImplementedError
-        ``timesteps`` is None or ``snapshots_disk`` is given.
+        ``snapshots_disk`` is given.
 
     References
     ----------
     Griewank & Walther (2000), ACM TOMS 26(1), 19-45, doi:10.1145/347837.347846.
     """
 
-    def __cinit__(self, snapshots, timesteps=None, snapshots_disk=None):
-        if timesteps is None:
-            raise NotImplementedError("an unknown number of timesteps (online Revolve) is not available yet; "
-                                      "give timesteps")
+    def __cinit__(self, snapshots, timesteps=None, snapshots_disk=None, rule=ONLINE_RULES[0]):
+        cdef CppOnlineRule online_rule = _online_rule(rule)
         if snapshots_disk is not None:
             raise NotImplementedError("slots on disk (multistage Revolve) are not available yet; "
                                       "leave snapshots_disk out")
         self.snapshots = _integer(snapshots, "snapshots")
-        self.timesteps = _integer(timesteps, "timesteps")
-        self.machine = make_unique[CppOfflineRevolve](self.timesteps, self.snapshots)
+        if timesteps is None:
+            self.online = new CppOnlineRevolve(self.snapshots, online_rule)
+            self.machine.reset(self.online)
+        else:
+            self.timesteps = _integer(timesteps, "timesteps")
+            self.machine = make_unique[CppOfflineRevolve](<int64_t>self.timesteps, self.snapshots)
 
     def revolve(self):
-        """Go on to the next action and return it; after `terminate`, `terminate` for ever."""
+        """Go on to the next action and return it; after `terminate`, `terminate` for ever.
+
+        Before `turn` there are only `takeshot`, into a slot that may hold another state, and `advance`, at
+        most as far as nothing needs to be stored; with one slot that is without end.
+        """
         return _ACTIONS[<int>dereference(self.machine).revolve()]
 
     def turn(self, final):
-        """End the forward run of a chain of unknown length at timestep `final`; not available yet."""
-        raise NotImplementedError("an unknown number of timesteps (online Revolve) is not available yet")
+        """End the forward run of a chain of unknown length: timestep `final` is the last, `firstrun` is next.
+
+        Parameters
+        ----------
+        final : int
+            The workspace holds x_final: `capo`, or from `oldcapo` on where the caller broke off an advance.
+            The chain has ``final + 1`` timesteps. Where the end shows only after the last timestep was run,
+            what follows it, such as the seed of the adjoint, takes the part of timestep `final`.
+
+        Raises
+        ------
+        TypeError
+            ``final`` is no integer.
+        ValueError
+            The last action neither left x_final in the workspace nor passed it.
+        RuntimeError
+            The number of timesteps is known already.
+        """
+        if self.online is NULL:
+            raise RuntimeError(f"the chain was announced with {self.timesteps} timesteps; "
+                               "make the machine without timesteps to turn it")
+        self.online.turn(_integer(final, "final"))
+        self.timesteps = final + 1
 
     @property
     def capo(self):
@@ -598,7 +685,7 @@ cdef class CRevolve:
 
     @property
     def fine(self):
-        """Timesteps from here on have been reversed."""
+        """Timesteps from here on have been reversed; -1 while the number of timesteps is unknown."""
         return dereference(self.machine).fine()
 
     @property

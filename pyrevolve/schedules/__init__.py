@@ -5,6 +5,7 @@ from .layout import Layout
 from .mixed import CAMS, Mixed
 from .multistage import Multistage
 from .offline import Revolve, StoreAll
+from .online import Online
 from .periodic import AsyncTwoTier, ForwardOnly, Overlap, Periodic, TwoLevel
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Layout",
     "Mixed",
     "Multistage",
+    "Online",
     "Overlap",
     "Periodic",
     "Revolve",

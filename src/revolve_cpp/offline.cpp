@@ -22,13 +22,16 @@ Action OfflineRevolve::revolve() {
     const bool stored = !stack_.empty() && stack_.back().at == capo_;
     if (distance == 1) {
         --fine_;
-        if (stored) stack_.pop_back();
+        if (stored) {
+            slots_.give_back(stack_.back().slot);
+            stack_.pop_back();
+        }
         if (turned_) return Action::youturn;
         turned_ = true;
         return Action::firstrun;
     }
     if (!stored) {
-        stack_.push_back({capo_, next_});
+        stack_.push_back({capo_, slots_.take(), next_});
         return Action::takeshot;
     }
     Level& top = stack_.back();

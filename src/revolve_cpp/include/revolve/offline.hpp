@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "revolve/layout.hpp"
 #include "revolve/windowed.hpp"
 
 namespace revolve {
@@ -18,21 +19,23 @@ public:
     /// Throws invalid_argument for timesteps < 0 or snapshots < 1, overflow_error for timesteps > kMostTimesteps.
     OfflineRevolve(std::int64_t timesteps, std::int64_t snapshots);
 
+    virtual ~OfflineRevolve() = default;
+
     /// The next action; after terminate, terminate for ever.
-    Action revolve();
+    virtual Action revolve();
 
     std::int64_t capo() const noexcept { return capo_; }          ///< state in the workspace after the action
     std::int64_t old_capo() const noexcept { return old_capo_; }  ///< state in the workspace before it
     std::int64_t fine() const noexcept { return fine_; }  ///< everything from here on has been reversed
-    std::int64_t check() const noexcept {                 ///< slot on top of the stack, -1: none
-        return static_cast<std::int64_t>(stack_.size()) - 1;
-    }
+    /// Slot on top of the stack, -1: none.
+    std::int64_t check() const noexcept { return stack_.empty() ? -1 : stack_.back().slot; }
     /// Timesteps advanced so far, recorded runs not counted.
     std::int64_t advances() const noexcept { return advances_; }
 
-private:
+protected:
     struct Level {
         std::int64_t at;
+        std::int64_t slot;
         ChainNode node;
     };
 
@@ -44,6 +47,7 @@ private:
     bool turned_ = false;
     ChainNode next_;
     std::vector<Level> stack_;
+    SlotPool slots_;
 };
 
 }  // namespace revolve
