@@ -224,15 +224,10 @@ def test_values_beyond_64_bits_are_overflow_errors(snapshots, timesteps):
         CRevolve(snapshots, timesteps)
 
 
-def test_online_and_multistage_modes_say_that_they_are_not_there_yet():
-    with pytest.raises(NotImplementedError):
-        CRevolve(3)
-    with pytest.raises(NotImplementedError):
-        CRevolve(3, None)
+def test_multistage_mode_says_that_it_is_not_there_yet():
     with pytest.raises(NotImplementedError):
         CRevolve(3, 10, 2)
-    with pytest.raises(NotImplementedError):
-        CRevolve(3, 10).turn(10)
+
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,8 @@ OnlineLayout::Stop OnlineLayout::plan() {
     if (states_ == 1) return {};
     switch (rule_) {
         case OnlineRule::spaced:
-            return by_limits(true);
         case OnlineRule::target_gap:
-            return by_limits(false);
+            return by_limits();
         case OnlineRule::minimal_repetition:
             return by_levels();
         case OnlineRule::greedy:
@@ -80,7 +79,7 @@ OnlineLayout::Stop OnlineLayout::plan() {
     }
     const bool late_greedy = rule_ == OnlineRule::late_greedy;
     if (!switched_) {
-        const Stop stop = by_limits(!late_greedy);
+        const Stop stop = by_limits();
         if (repetitions_ <= (late_greedy ? kShortRun : kStummWalther)) return stop;
         switched_ = true;
         // The full layout for rho: each of its gaps is that of a chain with level rho - 1.
@@ -111,11 +110,12 @@ void OnlineLayout::aim_at(std::int64_t repetitions) {
     }
 }
 
-OnlineLayout::Stop OnlineLayout::by_limits(bool spaced) {
+OnlineLayout::Stop OnlineLayout::by_limits() {
     const std::int64_t k = model_.window;
     const std::int64_t d = model_.lookback;
     const std::int64_t newest = stored_.back().at;
     const std::size_t last = stored_.size() - 1;
+    const bool spaced = rule_ == OnlineRule::spaced || rule_ == OnlineRule::stumm_walther;
     // x_p is of use only to runs of more than p + K - d timesteps, which tell the rho of a decision about it. Where
     // nothing may be given up for that rho, the run goes on to the next.
     for (std::int64_t floor = newest + 1; floor <= kMostTimesteps;) {
@@ -124,10 +124,15 @@ OnlineLayout::Stop OnlineLayout::by_limits(bool spaced) {
             saturating_add(first_ + d - k, model_.capacity_saturating(states_ - 1, repetitions_));
         const auto target = std::upper_bound(targets_.begin(), targets_.end(), newest);
         const std::int64_t next_target = target == targets_.end() ? kNever : *target;
-        const std::int64_t windows = spaced && repetitions_ > kShortRun ? repetitions_ - 1 : 1;
-        std::int64_t at = after_windows(windows);
+        const bool far_apart = repetitions_ > kShortRun && spaced;
+        const auto shortly_before_target = [&](std::int64_t p) {
+            return far_apart && rule_ == OnlineRule::stumm_walther && next_target <= ceiling &&
+                   p < next_target && next_target - p <= k + d;
+        };
+        std::int64_t at = after_windows(far_apart ? repetitions_ - 1 : 1);
         if (at < floor) at = after_windows(ceil_divide(floor - newest - d, k));
         at = std::min(at, next_target);
+        if (shortly_before_target(at)) at = next_target;
 
         const auto permanent = [&](std::size_t i) {
             return std::binary_search(targets_.begin(), targets_.end(), stored_[i].at);
@@ -135,7 +140,11 @@ OnlineLayout::Stop OnlineLayout::by_limits(bool spaced) {
         if (!permanent(last)) {  // move the newest on, up to its limit
             const std::int64_t furthest = saturating_add(stored_[last - 1].at, limit(last - 1));
             const std::int64_t moved = std::min(at, furthest);
-            if (moved >= floor && moved <= ceiling) return {moved, true, last};
+            if (shortly_before_target(moved)) {
+                at = next_target;
+            } else if (moved >= floor && moved <= ceiling) {
+                return {moved, true, last};
+            }
         }
         std::size_t drop = last;
         for (std::size_t i = last - 1; i > 0; --i) {

@@ -28,8 +28,8 @@ enum class OnlineRule : std::int8_t {
     greedy,
     /// target_gap to rho = 3, greedy beyond.
     late_greedy,
-    /// After Stumm & Walther 2010, SIAM J. Sci. Comput. 32(2), doi:10.1137/080742439: spaced to rho = 4, then
-    /// minimal_repetition.
+    /// After Stumm & Walther 2010, SIAM J. Sci. Comput. 32(2), doi:10.1137/080742439: spaced to rho = 4, but not
+    /// shortly before a permanent state, then minimal_repetition.
     stumm_walther,
 };
 
@@ -69,7 +69,7 @@ private:
     };
 
     Stop plan();
-    Stop by_limits(bool spaced);
+    Stop by_limits();
     Stop by_levels() const;
     Stop by_cost() const;
     void aim_at(std::int64_t repetitions);
