@@ -229,7 +229,6 @@ def test_multistage_mode_says_that_it_is_not_there_yet():
         CRevolve(3, 10, 2)
 
 
-
 @pytest.mark.parametrize(
     "kind", [crevolve.CRevolve, crevolve.SnapshotCopier, crevolve.Instructions, crevolve.Arena]
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import closed_form
+from oracles import layouts as referees
 from oracles.online import Model, least_worst_excess, states_stored
 from simulator import simulate
 
@@ -61,18 +62,6 @@ def layouts(rule, snapshots, n, useless, **model):
             yield length, stored
 
 
-def published_advances(stored, n, c):
-    """Advances to turn a chain of n timesteps: all but the last, then each gap with the slots left."""
-    gaps = [*pairwise(stored), (stored[-1], n - 1)]
-    *full, rest = [end - start for start, end in gaps]
-    return (
-        n
-        - 1
-        + sum(closed_form.binomial_advances(gap, c - i) for i, gap in enumerate(full))
-        + closed_form.binomial_advances(rest, c - len(full))
-    )
-
-
 # --- the published problem: one timestep at a time -----------------------------------------------------
 
 
@@ -85,12 +74,28 @@ def test_stored_states_and_advances_are_the_reviewed_ones(golden):
         list(online.advance_to(n, last=True))
         stored = tuple(t for t, _ in online.stored)
         assert stored == tuple(map(int, row["checkpoints_before_last_state"].split()))
-        assert published_advances(stored, n, c) == int(row["advances_total"])
+        assert referees.published(n, c, stored) == int(row["advances_total"])
         # The reversal drops states that cost more than they save, which the published one does not.
         assert online.finish().forward_steps <= int(row["advances_total"])
         assert closed_form.binomial_advances(n, c) == int(row["offline_optimum"])
         rows += 1
     assert rows == 1950
+
+
+@pytest.mark.parametrize(
+    ("rule", "referee"),
+    [
+        ("minimal_repetition", referees.wang_moin_iaccarino),
+        ("greedy", referees.greedy),
+        ("target_gap", referees.target_gap),
+    ],
+)
+def test_stored_states_are_those_of_the_published_rules(rule, referee):
+    for c in (1, 2, 3, 6, 10, 20):
+        n = 1500 if rule == "minimal_repetition" else 150
+        expected = list(islice(referee(c), n))  # before x_1, x_2, ...
+        got = dict(layouts(rule, c, n, 0))
+        assert [list(got[length]) for length in range(1, n + 1)] == expected, c
 
 
 @pytest.mark.parametrize("rule", [rule for rule in ONLINE_RULES if rule != "greedy"])
@@ -491,8 +496,6 @@ class ClassicRun:
     def run(self):
         while self.position < self.n - 1:
             self.step()
-        if self.machine.capo == self.n - 1 and self.position == self.n - 1:
-            assert self.machine.oldcapo <= self.n - 1
         self.machine.turn(self.n - 1)
         assert (self.machine.capo, self.machine.fine, self.machine.timesteps) == (self.n - 1, self.n, self.n)
         turned = self.n

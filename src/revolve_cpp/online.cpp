@@ -119,7 +119,7 @@ OnlineLayout::Stop OnlineLayout::by_limits() {
     // x_p is of use only to runs of more than p + K - d timesteps, which tell the rho of a decision about it. Where
     // nothing may be given up for that rho, the run goes on to the next.
     for (std::int64_t floor = newest + 1; floor <= kMostTimesteps;) {
-        aim_at(model_.repetitions(std::max<std::int64_t>(1, floor + k - d - first_), states_ - 1));
+        aim_at(model_.repetitions(std::max<std::int64_t>(1, floor - first_ + (k - d)), states_ - 1));
         const std::int64_t ceiling =
             saturating_add(first_ + d - k, model_.capacity_saturating(states_ - 1, repetitions_));
         const auto target = std::upper_bound(targets_.begin(), targets_.end(), newest);

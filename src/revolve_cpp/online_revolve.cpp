@@ -1,6 +1,7 @@
 #include "revolve/online_revolve.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 
