@@ -7,8 +7,8 @@ again. The parts, from the user's side:
     what a state is, and what runs forward and in reverse: to be subclassed
 `Revolver`
     the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
-`plan`, `Plan`, `Costs`
-    from a memory budget to the fastest schedule
+`plan`, `plan_curve`, `Plan`, `Costs`
+    from budgets of memory and disk to the fastest schedule
 `Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `Mixed`, `CAMS`, `StoreAll`, `ForwardOnly`
     schedules, as sequences of `Instruction`
 `Online`
@@ -24,7 +24,7 @@ from .checkpoint import Checkpoint, Operator
 from .costs import Costs
 from .crevolve import Action, Content, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
 from .errors import BudgetError, ScheduleError, StorageError
-from .planning import Plan, plan
+from .planning import Plan, plan, plan_curve
 from .profiling import Profiler
 from .revolver import Revolver
 from .schedules import (
@@ -51,6 +51,7 @@ __all__ = [
     "Revolver",
     "Profiler",
     "plan",
+    "plan_curve",
     "Plan",
     "Costs",
     "available_memory",

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Sequence
 
-__all__ = ["RELATIVE_COSTS", "Costs"]
+__all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "Costs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,3 +176,6 @@ def _seconds(name: str, value: object) -> float:
 RELATIVE_COSTS = Costs(
     forward_step=1.0, reverse_step=1.5, forward_call=0.02, reverse_call=0.02, save=0.5, load=0.5
 )
+
+#: The same with a disk that writes a state in twelve forward timesteps and reads it in eight.
+RELATIVE_COSTS_WITH_DISK = dataclasses.replace(RELATIVE_COSTS, save=(0.5, 12.0), load=(0.5, 8.0))

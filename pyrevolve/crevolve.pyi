@@ -98,7 +98,6 @@ def plan_window(
     save: float,
     load: float,
 ) -> WindowChoice: ...
-
 def plan_tiers(
     timesteps: SupportsIndex,
     *,

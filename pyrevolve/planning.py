@@ -1,20 +1,26 @@
-"""From a memory budget to the fastest schedule that fits it."""
+"""From budgets of memory and disk to the fastest schedule that fits them."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import operator
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
 
 from . import crevolve
 from .budget import Bytes, format_bytes, parse_bytes
-from .costs import RELATIVE_COSTS, Costs
+from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, Costs
+from .crevolve import Counts
 from .errors import BudgetError
-from .schedules import Revolve
+from .schedules import AsyncTwoTier, Multistage, Revolve
 from .schedules.offline import resolve_lag
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "plan_curve"]
+
+#: Windowed Revolve in RAM, a snapshot on disk every so many timesteps, windowed Revolve over RAM and disk.
+Family: TypeAlias = Literal["revolve", "two-tier", "multistage"]
 
 _LOG = logging.getLogger("pyrevolve.planning")
 
@@ -23,51 +29,85 @@ _INT64_MAX = (1 << 63) - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to do within a memory budget, and what that is predicted to cost.
+    """What to do within budgets of memory and disk, and what that is predicted to cost.
 
-    Made by `plan`; ``plan.schedule`` is the schedule to run and ``str(plan)`` a readable summary.
+    Made by `plan`; ``plan.schedule`` is the schedule to run, ``str(plan)`` a readable summary,
+    ``plan.table()`` compares it with the runners-up, and ``plan.explain()`` says in words why it is the best.
 
     Attributes
     ----------
     n_timesteps : int
         Timesteps n of the forward run.
+    family : {"revolve", "two-tier", "multistage"}
+        Windowed Revolve in RAM; a snapshot on disk every `period` timesteps (`AsyncTwoTier`); windowed
+        Revolve with snapshots in RAM and on disk (`Multistage`).
     window : int
         Timesteps whose step data the workspace must retain; the forward field's ring is built for it.
     n_snapshots : int
-        Snapshots held at once, at most.
+        Slots for snapshots in RAM.
+    n_on_disk : int
+        Slots for snapshots on disk.
+    period : int or None
+        Timesteps between snapshots on disk, of the two-tier family.
     lookback, lag : int
         What a loaded state carries, as given.
     initial_state : {"stored", "free"}
         Whether x_0 is stored like any state or re-created at no cost.
-    memory : int
-        The budget [bytes].
+    memory, disk : int
+        The budgets [bytes].
     planned_bytes : int
-        What is held at the peak: fixed bytes, window and snapshots [bytes]; <= memory.
+        What is held in RAM at the peak: fixed bytes, window, snapshots and staging buffers [bytes]; <=
+        memory.
+    planned_disk_bytes : int
+        What is held on disk at the peak [bytes]; <= disk.
     predicted_seconds : float
         The schedule's time in the unit of `costs`, normally seconds.
+    predicted_wait : float
+        Of that, waiting for the disk.
+    overlapped : bool
+        Whether the prediction assumes that transfers to and from disk run beside timesteps.
     forward_steps : int
         Forward timesteps executed, first sweep included.
     saves, loads, forward_calls, reverse_calls : int
         Copies into slots, copies back, and calls of the two operators.
+    saves_per_tier, loads_per_tier : tuple of int
+        The copies of each tier, RAM first.
     costs : Costs
         What the prediction rests on.
+    runners_up : tuple of Plan
+        The best of every other family that fits, the fastest first.
     """
 
     n_timesteps: int
+    family: Family = "revolve"
     window: int
     n_snapshots: int
+    n_on_disk: int = 0
+    period: int | None = None
     lookback: int
     lag: int
     initial_state: Literal["stored", "free"]
     memory: int
+    disk: int = 0
     planned_bytes: int
+    planned_disk_bytes: int = 0
     predicted_seconds: float
+    predicted_wait: float = 0.0
+    overlapped: bool = False
     forward_steps: int
     saves: int
     loads: int
     forward_calls: int
     reverse_calls: int
+    saves_per_tier: tuple[int, ...] = ()
+    loads_per_tier: tuple[int, ...] = ()
     costs: Costs
+    runners_up: tuple[Plan, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("saves", "loads"):
+            if not getattr(self, f"{name}_per_tier"):
+                object.__setattr__(self, f"{name}_per_tier", (getattr(self, name),))
 
     @property
     def recompute_factor(self) -> float:
@@ -80,8 +120,30 @@ class Plan:
         return self.forward_calls + self.reverse_calls
 
     @property
-    def schedule(self) -> Revolve:
+    def schedule(self) -> Revolve | Multistage | AsyncTwoTier:
         """The schedule that carries the plan out."""
+        if self.family == "two-tier":
+            assert self.period is not None
+            return AsyncTwoTier(
+                self.n_timesteps,
+                self.period,
+                self.n_snapshots,
+                window=self.window,
+                lookback=self.lookback,
+                lag=self.lag,
+                initial_state=self.initial_state,
+            )
+        if self.family == "multistage":
+            return Multistage(
+                self.n_timesteps,
+                self.n_snapshots,
+                self.n_on_disk,
+                costs=self.costs,
+                window=self.window,
+                lookback=self.lookback,
+                lag=self.lag,
+                initial_state=self.initial_state,
+            )
         # Where the workspace retains everything, no snapshot is taken, whatever number is allowed.
         return Revolve(
             self.n_timesteps,
@@ -93,19 +155,106 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        unit = "forward steps (nothing was measured)" if self.costs == RELATIVE_COSTS else "s"
-        return "\n".join(
-            (
-                f"{self.n_timesteps} timesteps in {format_bytes(self.memory)}",
-                f"  window          {self.window} timesteps (lookback {self.lookback}, lag {self.lag})",
-                f"  snapshots       {self.n_snapshots} (initial state {self.initial_state})",
-                f"  memory held     {format_bytes(self.planned_bytes)}",
-                f"  forward steps   {self.forward_steps} ({self.recompute_factor:.3f} per timestep)",
-                f"  copies          {self.saves} saves, {self.loads} loads",
-                f"  calls           {self.forward_calls} forward, {self.reverse_calls} reverse",
-                f"  predicted time  {self.predicted_seconds:.4g} {unit}",
-            )
+        budget = format_bytes(self.memory) + (f" and {format_bytes(self.disk)} of disk" if self.disk else "")
+        lines = [
+            f"{self.n_timesteps} timesteps in {budget}",
+            f"  window          {self.window} timesteps (lookback {self.lookback}, lag {self.lag})",
+            f"  snapshots       {self.n_snapshots} (initial state {self.initial_state})",
+            f"  memory held     {format_bytes(self.planned_bytes)}",
+            f"  forward steps   {self.forward_steps} ({self.recompute_factor:.3f} per timestep)",
+            f"  copies          {self.saves} saves, {self.loads} loads",
+            f"  calls           {self.forward_calls} forward, {self.reverse_calls} reverse",
+            f"  predicted time  {self.predicted_seconds:.4g} {self._unit}",
+        ]
+        if self.n_on_disk:
+            every = f", one every {self.period} timesteps" if self.period else ""
+            lines[4:4] = [
+                f"  on disk         {self.n_on_disk} snapshots{every}, "
+                f"{format_bytes(self.planned_disk_bytes)}"
+            ]
+            lines[-1] += f", {self.predicted_wait:.3g} of it waiting for the disk"
+        return "\n".join(lines)
+
+    @property
+    def _unit(self) -> str:
+        measured = self.costs not in (RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK)
+        return "s" if measured else "forward steps (nothing was measured)"
+
+    def table(self) -> str:
+        """Return the plan and its runners-up as a table, one line each, the fastest first."""
+        head = ("family", "window", "RAM", "disk", "period", "steps/n", "saves", "loads", "memory", "time")
+        rows = [(*head, "")]
+        rows += [choice._row(self.predicted_seconds) for choice in (self, *self.runners_up)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join(lines)
+
+    def _row(self, best: float) -> tuple[str, ...]:
+        return (
+            self.family,
+            str(self.window),
+            str(self.n_snapshots),
+            str(self.n_on_disk),
+            "-" if self.period is None else str(self.period),
+            f"{self.recompute_factor:.3f}",
+            "+".join(map(str, self.saves_per_tier)),
+            "+".join(map(str, self.loads_per_tier)),
+            format_bytes(self.planned_bytes),
+            f"{self.predicted_seconds:.4g}",
+            f"{self.predicted_seconds / best:.2f} x" if best else "",
         )
+
+    def explain(self) -> str:
+        """Return in words what the plan does and why nothing else is faster, one sentence a line."""
+        n, costs = self.n_timesteps, self.costs
+        reverse = costs.reverse_step * n
+        least = costs.forward_step * n + reverse
+        words = [
+            f"{n} timesteps run forward once and reversed take {least:.4g} {self._unit}; "
+            f"this plan takes {self.predicted_seconds:.4g}."
+        ]
+        if self.forward_steps == n:
+            words.append("Nothing is run twice.")
+        else:
+            again = self.forward_steps - n
+            words.append(
+                f"{again} timesteps are run again, {again / n:.3f} per timestep, which takes "
+                f"{again * costs.forward_step:.4g}."
+            )
+        words.append(
+            f"A window of {self.window} timesteps takes {self.reverse_calls} reverse and "
+            f"{self.forward_calls} forward calls; a longer one leaves less memory for snapshots, a shorter one "
+            "needs more calls and copies."
+        )
+        if self.n_on_disk:
+            where = f"{self.n_on_disk} snapshots lie on disk ({format_bytes(self.planned_disk_bytes)})"
+            if self.period is not None:
+                where += f", one every {self.period} timesteps, each written and read once"
+            words.append(where + ".")
+            if self.overlapped:
+                words.append(
+                    "Transfers run beside the timesteps and are hidden."
+                    if self.predicted_wait == 0.0
+                    else f"Transfers run beside the timesteps; {self.predicted_wait:.4g} of them "
+                    "cannot be hidden."
+                )
+            else:
+                words.append(f"Every transfer is waited for: {self.predicted_wait:.4g}.")
+        elif self.disk:
+            words.append("No snapshot is put on disk, because running timesteps again is faster.")
+        if self.runners_up:
+            second = self.runners_up[0]
+            words.append(
+                f"The next best, {second.family}, would take {second.predicted_seconds:.4g} with "
+                f"{second.forward_steps} forward timesteps and {sum(second.saves_per_tier)} saves."
+            )
+        return "\n".join(words)
 
 
 def plan(
@@ -114,15 +263,18 @@ def plan(
     state_bytes: int,
     window_slice_bytes: int,
     memory: Bytes,
+    disk: Bytes | None = None,
     fixed_bytes: int = 0,
     lookback: int = 0,
     lag: int | None = None,
     initial_state: Literal["stored", "free"] = "stored",
     min_window: int = 1,
     max_window: int | None = None,
-    costs: Costs = RELATIVE_COSTS,
+    costs: Costs | None = None,
+    overlap: bool = False,
+    buffers: int = 2,
 ) -> Plan:
-    """Choose the window and the number of snapshots that take the least predicted time.
+    """Choose the schedule, the window and the snapshots that take the least predicted time.
 
     Parameters
     ----------
@@ -135,6 +287,8 @@ def plan(
         the reverse operator reads [bytes], >= 0.
     memory : int, float or str
         The budget: bytes, or a string such as ``"8 GiB"``. It covers everything named here, at the peak.
+    disk : int, float or str, optional
+        The budget for snapshots on disk. None: none are put there.
     fixed_bytes : int
         What the workspace takes besides ``window * window_slice_bytes`` [bytes], >= 0.
     lookback : int
@@ -148,36 +302,44 @@ def plan(
         The smallest window that the operators allow, >= 1; never less than `lookback` is planned.
     max_window : int, optional
         The largest window that is allowed, >= min_window and >= lookback. None: as large as is of use.
-    costs : Costs
-        What the operations cost. Measured costs give the best plan; without them typical ratios are assumed.
+    costs : Costs, optional
+        What the operations cost, with two tiers where `disk` is given. Measured costs give the best plan
+        (`measure_costs`); without them typical ratios are assumed.
+    overlap : bool
+        Whether the storage on disk writes behind the run and reads ahead, so that transfers run beside
+        timesteps. False: every transfer is waited for.
+    buffers : int
+        Staging buffers of one state each that an overlapping storage takes from `memory`, >= 1.
 
     Returns
     -------
     Plan
-        With ``fixed_bytes + window*window_slice_bytes + n_snapshots*state_bytes <= memory``.
+        With what it holds in RAM <= memory and on disk <= disk, and with the best plan of every other family
+        as ``runners_up``.
 
     Raises
     ------
     TypeError
         A float where an integer belongs, or `costs` is no Costs.
     ValueError
-        An argument is outside the range stated above.
+        An argument is outside the range stated above, or `disk` is given and `costs` have no tier for it.
     BudgetError
-        The budget does not hold the smallest window and, where the initial state is stored, one snapshot; the
-        message and its attribute ``required`` say how much does. A ValueError.
+        The budget does not hold the smallest window and, where the initial state is stored and there is no
+        disk for it, one snapshot; the message and its attribute ``required`` say how much does. A ValueError.
     OverflowError
         A count or a number of bytes does not fit in 64 bits.
 
     Notes
     -----
-    Minimises over the window K, with the exact counts of the schedule that has as many snapshots as the
-    budget then leaves and as are of use,
+    Every family is searched over windows, with exact counts and without iterating a schedule, for the least
 
-        T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads.
+        T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
 
-    A small window reaches the fewest forward steps F with very many short calls and copies; a larger one
-    trades some forward steps for far fewer of both. Takes milliseconds for n = 10**6: no schedule is
-    iterated.
+    (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`). The window of the
+    RAM-only family is the best of all. For the others windows and numbers of snapshots are tried in geometric
+    steps. `HRevolve` and `DiskRevolve`, which may be a little faster still on slow disks, are not searched:
+    their dynamic programs take longer than a plan may. A small window reaches the fewest forward steps F with
+    very many short calls and copies; a larger one trades some forward steps for far fewer of both.
 
     References
     ----------
@@ -189,12 +351,17 @@ def plan(
     >>> chosen = plan(3000, state_bytes=7_000_000, window_slice_bytes=3_500_000, memory="350 MB", lookback=2)
     >>> chosen.planned_bytes <= 350_000_000
     True
+    >>> plan(
+    ...     3000, state_bytes=2, window_slice_bytes=1, memory=30, disk=10**6, lookback=2, overlap=True
+    ... ).family
+    'two-tier'
     """
     n = _integer("n_timesteps", n_timesteps, 0)
     state = _integer("state_bytes", state_bytes, 0)
     piece = _integer("window_slice_bytes", window_slice_bytes, 0)
     fixed = _integer("fixed_bytes", fixed_bytes, 0)
     lookback = _integer("lookback", lookback, 0)
+    buffers = _integer("buffers", buffers, 1)
     lag = resolve_lag(lookback, lag)
     if initial_state not in ("stored", "free"):
         raise ValueError(f'initial_state must be "stored" or "free", got {initial_state!r}')
@@ -209,13 +376,28 @@ def plan(
                 f"max_window must be >= min_window and >= lookback, here {smallest}, got {limit}"
             )
         largest = min(largest, limit)
+    budget = parse_bytes(memory)
+    on_disk = 0 if disk is None else parse_bytes(disk, "disk")
+    if costs is None:
+        costs = RELATIVE_COSTS if disk is None else RELATIVE_COSTS_WITH_DISK
     if not isinstance(costs, Costs):
         raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
-    budget = parse_bytes(memory)
+    if disk is not None and costs.tiers < 2:
+        raise ValueError(
+            "costs must have two tiers where disk= is given, save=(ram, disk) and load=(ram, disk), got "
+            f"{costs!r}; measure_costs(..., directory=...) measures them"
+        )
+    if costs.tiers > 1:
+        costs = dataclasses.replace(
+            costs,
+            save=tuple(costs.save_at(tier) for tier in range(1 if disk is None else 2)),
+            load=tuple(costs.load_at(tier) for tier in range(1 if disk is None else 2)),
+        )
 
     # The smallest budget that works is that of the smallest window or, where slices are tiny beside a state,
     # that of a window that makes snapshots needless.
-    snapshot = initial_state == "stored" and smallest < everything
+    disk_is_of_use = on_disk >= state and on_disk > 0
+    snapshot = initial_state == "stored" and smallest < everything and not disk_is_of_use
     smallest_plans = [
         (
             fixed + smallest * piece + snapshot * state,
@@ -225,51 +407,159 @@ def plan(
     if everything <= largest:
         smallest_plans.append((fixed + everything * piece, f"window {everything}"))
     required, what = min(smallest_plans)
-    if budget < required:
+    search: dict[str, Any] = {
+        "window_min": smallest,
+        "window_max": largest,
+        "budget_bytes": min(budget, _INT64_MAX),
+        "fixed_bytes": fixed,
+        "window_slice_bytes": piece,
+        "state_bytes": state,
+        "lookback": lookback,
+        "lag": lag,
+        "free_initial": initial_state == "free",
+        "forward_step": costs.forward_step,
+        "reverse_step": costs.reverse_step,
+        "forward_call": costs.forward_call,
+        "reverse_call": costs.reverse_call,
+        "save": costs.save_at(0),
+        "load": costs.load_at(0),
+    }
+
+    def make(family: Family, counts: Counts, **found: Any) -> Plan:
+        ram, *slower = counts.tiers
+        held = ram.peak + (buffers if found.get("overlapped") else 0)
+        return Plan(
+            n_timesteps=n,
+            family=family,
+            lookback=lookback,
+            lag=lag,
+            initial_state=initial_state,
+            memory=budget,
+            disk=on_disk,
+            planned_bytes=fixed + found["window"] * piece + held * state,
+            planned_disk_bytes=state * sum(tier.peak for tier in slower),
+            forward_steps=counts.forward_steps,
+            saves=counts.saves,
+            loads=counts.loads,
+            forward_calls=counts.forward_calls,
+            reverse_calls=counts.reverse_calls,
+            saves_per_tier=tuple(tier.saves for tier in counts.tiers),
+            loads_per_tier=tuple(tier.loads for tier in counts.tiers),
+            costs=costs,
+            **found,
+        )
+
+    found = []
+    if budget >= required:
+        choice = crevolve.plan_window(n, **search)
+        if choice.window:
+            found.append(
+                make(
+                    "revolve",
+                    choice.counts,
+                    window=choice.window,
+                    n_snapshots=choice.snapshots,
+                    predicted_seconds=choice.seconds,
+                )
+            )
+        families: tuple[Family, ...] = ("two-tier", "multistage") if disk_is_of_use else ()
+        for family in families:
+            periodic = family == "two-tier"
+            tiers = crevolve.plan_tiers(
+                n,
+                periodic=periodic,
+                disk_bytes=min(on_disk, _INT64_MAX),
+                overlapped=overlap and periodic,
+                buffers=buffers,
+                write=costs.save_at(1),
+                read=costs.load_at(1),
+                **search,
+            )
+            if tiers.window and tiers.counts is not None:
+                found.append(
+                    make(
+                        family,
+                        tiers.counts,
+                        window=tiers.window,
+                        n_snapshots=tiers.slots,
+                        n_on_disk=tiers.on_disk,
+                        period=tiers.period or None,
+                        predicted_seconds=tiers.seconds,
+                        predicted_wait=tiers.waiting,
+                        overlapped=overlap and periodic,
+                    )
+                )
+    if not found:
         raise BudgetError(
             f"memory must be >= {required} bytes ({format_bytes(required)}) for {what}, got {budget} bytes "
             f"({format_bytes(budget)})",
             required,
             budget,
         )
-    choice = crevolve.plan_window(
-        n,
-        window_min=smallest,
-        window_max=largest,
-        budget_bytes=min(budget, _INT64_MAX),
-        fixed_bytes=fixed,
-        window_slice_bytes=piece,
-        state_bytes=state,
-        lookback=lookback,
-        lag=lag,
-        free_initial=initial_state == "free",
-        forward_step=costs.forward_step,
-        reverse_step=costs.reverse_step,
-        forward_call=costs.forward_call,
-        reverse_call=costs.reverse_call,
-        save=costs.save_at(0),
-        load=costs.load_at(0),
-    )
-    counts = choice.counts
-    chosen = Plan(
-        n_timesteps=n,
-        window=choice.window,
-        n_snapshots=choice.snapshots,
-        lookback=lookback,
-        lag=lag,
-        initial_state=initial_state,
-        memory=budget,
-        planned_bytes=fixed + choice.window * piece + choice.snapshots * state,
-        predicted_seconds=choice.seconds,
-        forward_steps=counts.forward_steps,
-        saves=counts.saves,
-        loads=counts.loads,
-        forward_calls=counts.forward_calls,
-        reverse_calls=counts.reverse_calls,
-        costs=costs,
-    )
+    found.sort(key=lambda candidate: candidate.predicted_seconds)
+    chosen = dataclasses.replace(found[0], runners_up=tuple(found[1:]))
     _LOG.debug("plan: %s", chosen)
     return chosen
+
+
+def plan_curve(
+    n_timesteps: int,
+    *,
+    state_bytes: int,
+    window_slice_bytes: int,
+    memory: Iterable[Bytes] | None = None,
+    points: int = 40,
+    fixed_bytes: int = 0,
+    **options: Any,
+) -> list[Plan]:
+    """Return the best plan for each of many memory budgets: predicted time over memory.
+
+    Parameters
+    ----------
+    n_timesteps, state_bytes, window_slice_bytes, fixed_bytes
+        As of `plan`.
+    memory : iterable of int, float or str, optional
+        The budgets. None: `points` of them, in geometric steps from the smallest that works to what storing
+        everything takes.
+    points : int
+        How many budgets where `memory` is not given, >= 2.
+    **options
+        Everything else that `plan` takes: ``disk``, ``lookback``, ``costs`` and so on.
+
+    Returns
+    -------
+    list of Plan
+        One for each budget, in the order given. ``[(p.planned_bytes, p.predicted_seconds) for p in ...]`` is
+        the trade-off picture.
+
+    Raises
+    ------
+    TypeError, ValueError, BudgetError, OverflowError
+        As of `plan`.
+
+    Examples
+    --------
+    >>> curve = plan_curve(1000, state_bytes=2, window_slice_bytes=1, lookback=2, points=5)
+    >>> [p.memory for p in curve]
+    [4, 16, 64, 252, 1001]
+    """
+    arguments: dict[str, Any] = {
+        "state_bytes": state_bytes,
+        "window_slice_bytes": window_slice_bytes,
+        "fixed_bytes": fixed_bytes,
+        **options,
+    }
+    if memory is None:
+        if _integer("points", points, 2) < 2:
+            raise ValueError(f"points must be >= 2, got {points}")
+        try:
+            least = plan(n_timesteps, memory=0, **arguments).planned_bytes
+        except BudgetError as error:
+            least = error.required
+        most = max(least, plan(n_timesteps, memory=2**62, **arguments).planned_bytes)
+        ratio = (most / max(1, least)) ** (1.0 / (points - 1))
+        memory = [max(least, math.ceil(least * ratio**point)) for point in range(points - 1)] + [most]
+    return [plan(n_timesteps, memory=budget, **arguments) for budget in memory]
 
 
 def _integer(name: str, value: int, minimum: int) -> int:

@@ -514,7 +514,6 @@ class CheckpointedAdjoint:
                 window = sizes.max_window if fixed and sizes.max_window else sizes.min_window
             return self._exact(made, sizes, n, n_checkpoints, window, costs)
         assert budget is not None
-        options = {} if costs is None else {"costs": costs}
         return plan(
             n,
             state_bytes=sizes.state_bytes,
@@ -526,7 +525,7 @@ class CheckpointedAdjoint:
             initial_state="free" if self._free else "stored",
             min_window=sizes.min_window if window is None else window,
             max_window=sizes.max_window if window is None else window,
-            **options,
+            costs=costs,
         )
 
     def _exact(
