@@ -183,7 +183,7 @@ class Plan:
     def table(self) -> str:
         """Return the plan and its runners-up as a table, one line each, the fastest first."""
         head = ("family", "window", "RAM", "disk", "period", "steps/n", "saves", "loads", "memory", "time")
-        rows = [(*head, "")]
+        rows: list[tuple[str, ...]] = [(*head, "")]
         rows += [choice._row(self.predicted_seconds) for choice in (self, *self.runners_up)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
@@ -229,8 +229,8 @@ class Plan:
             )
         words.append(
             f"A window of {self.window} timesteps takes {self.reverse_calls} reverse and "
-            f"{self.forward_calls} forward calls; a longer one leaves less memory for snapshots, a shorter one "
-            "needs more calls and copies."
+            f"{self.forward_calls} forward calls; a longer one leaves less memory for snapshots, a shorter "
+            "one needs more calls and copies."
         )
         if self.n_on_disk:
             where = f"{self.n_on_disk} snapshots lie on disk ({format_bytes(self.planned_disk_bytes)})"

@@ -271,13 +271,17 @@ GOOD = {"n_timesteps": 100, "state_bytes": 2, "window_slice_bytes": 1, "memory":
         ({"max_window": 5.0}, TypeError),
         ({"min_window": 5, "max_window": 4}, ValueError),
         ({"lookback": 3, "max_window": 2}, ValueError),
-        ({"costs": None}, TypeError),
+        ({"costs": "fast"}, TypeError),
+        ({"disk": -1}, ValueError),
+        ({"disk": "much"}, ValueError),
+        ({"disk": 10, "costs": MEASURED}, ValueError),
+        ({"buffers": 0}, ValueError),
         ({"costs": 1.0}, TypeError),
     ],
     ids=str,
 )
 def test_bad_arguments(changed, error):
-    (name, *_) = reversed(changed)
+    name = "costs" if "costs" in changed else [*changed][-1]
     with pytest.raises(error, match=name):
         plan(**GOOD | changed)
 
