@@ -79,15 +79,16 @@ std::vector<std::int64_t> periods(const TierProblem& problem, const WindowModel&
                                   std::int64_t most_on_disk) {
     const std::int64_t d = problem.lookback;
     const std::int64_t n = std::max<std::int64_t>(1, problem.timesteps);
+    // What the window holds at the end needs no snapshot.
+    const std::int64_t beyond_window = std::max<std::int64_t>(1, n + d - model.window);
     const std::int64_t shortest =
-        std::max({std::int64_t{1}, d, ceil_divide(n, std::max<std::int64_t>(1, most_on_disk))});
+        std::max({std::int64_t{1}, d, ceil_divide(beyond_window, std::max<std::int64_t>(1, most_on_disk))});
     std::vector<std::int64_t> kinks{shortest, model.window, model.window + d};
-    if (slots > 0) {
-        for (std::int64_t repetitions = 1; repetitions < 64; ++repetitions) {
-            const std::int64_t most = model.capacity_saturating(slots - 1, repetitions);
-            if (most >= n) break;
-            kinks.push_back(most + d);
-        }
+    for (std::int64_t repetitions = 1; repetitions < 64; ++repetitions) {
+        const std::int64_t most =
+            model.capacity_saturating(std::max<std::int64_t>(0, slots - 1), repetitions);
+        if (most >= n) break;
+        kinks.push_back(most + d);
     }
     if (problem.overlapped) {
         const StepCosts& steps = problem.costs.steps;
@@ -104,7 +105,12 @@ std::vector<std::int64_t> periods(const TierProblem& problem, const WindowModel&
     for (const std::int64_t kink : kinks) {
         const std::int64_t period = std::clamp(kink, shortest, std::max(shortest, n));
         result.push_back(period);
-        result.push_back(std::max(shortest, ceil_divide(n, ceil_divide(n, period))));
+        // As many segments, or one more, of even length; the last may be left in the window.
+        for (const std::int64_t whole : {n, beyond_window}) {
+            const std::int64_t segments = ceil_divide(whole, period);
+            result.push_back(std::max(shortest, ceil_divide(whole, segments)));
+            result.push_back(std::max(shortest, ceil_divide(whole, segments + 1)));
+        }
     }
     std::sort(result.begin(), result.end());
     result.erase(std::unique(result.begin(), result.end()), result.end());

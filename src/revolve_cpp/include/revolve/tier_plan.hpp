@@ -33,8 +33,8 @@ struct TierProblem {
 
 /// The best periodic two-tier schedule found. Windows grow geometrically by 3% (all of them up to 32); for each, the
 /// periods at which the cost per timestep has its kinks: the longest ones for every number of repetitions, those that
-/// split the run evenly, those that hide transfers, the shortest that the disk holds. Between two kinds of windows the
-/// cost varies slowly: the choice is within a per cent of the best of all (tests/test_planning.py).
+/// hide transfers, the shortest that the disk holds, and those that split the run as often evenly. Against all windows,
+/// periods and slots: at most 5.5% from the best for n <= 60, 2.7% for n about 200, mostly below 1%.
 TierChoice choose_periodic(const TierProblem& problem);
 
 /// The best multistage schedule found: windows grow by 30%, numbers of snapshots on disk by a factor of 4.
