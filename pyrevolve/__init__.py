@@ -7,6 +7,7 @@ again. The parts, from the user's side:
     what a state is, and what runs forward and in reverse: to be subclassed
 `Revolver`
     the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
+from .measuring import measure_costs
 `plan`, `plan_curve`, `Plan`, `Costs`
     from budgets of memory and disk to the fastest schedule
 `Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `Mixed`, `CAMS`, `StoreAll`, `ForwardOnly`
@@ -23,7 +24,9 @@ from .budget import available_memory
 from .checkpoint import Checkpoint, Operator
 from .costs import Costs
 from .crevolve import Action, Content, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
+from .disk_speed import DiskSpeed, measure_disk
 from .errors import BudgetError, ScheduleError, StorageError
+from .measuring import measure_costs
 from .planning import Plan, plan, plan_curve
 from .profiling import Profiler
 from .revolver import Revolver
@@ -54,6 +57,9 @@ __all__ = [
     "plan_curve",
     "Plan",
     "Costs",
+    "measure_costs",
+    "measure_disk",
+    "DiskSpeed",
     "available_memory",
     "Schedule",
     "Revolve",

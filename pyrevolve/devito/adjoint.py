@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 import operator as _operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +88,9 @@ class CheckpointedAdjoint:
     costs : Costs, optional
         What the operations cost [s]; None: they are measured, unless both `n_checkpoints` and `window` are
         given.
+    cache : str, optional
+        A name for the problem under which measured costs are kept on this machine for 30 days, as for
+        `pyrevolve.measure_costs`; *name a changed problem anew*. None: they are not kept.
     threads : int, optional
         Threads for copies of snapshots; None: see `pyrevolve.MemoryStorage`.
     self_check : bool
@@ -139,6 +143,7 @@ class CheckpointedAdjoint:
         initial: Literal["zeros", "keep"] | Callable[[Mapping[str, Any]], object] = "zeros",
         adjoint: Literal["zeros", "keep"] = "zeros",
         costs: Costs | None = None,
+        cache: str | None = None,
         threads: int | None = None,
         self_check: bool = False,
     ) -> None:
@@ -156,6 +161,7 @@ class CheckpointedAdjoint:
         self._reverse_given = dict(reverse_arguments or {})
         self._initial = initial
         self._adjoint = adjoint
+        self._cache = cache
         self._threads = threads
         self.self_check = self_check
         self._revolver: Revolver | None = None
@@ -344,8 +350,14 @@ class CheckpointedAdjoint:
 
         return verify(self, shot, **options)
 
-    def measure_costs(self) -> Costs:
+    def measure_costs(self, *, directory: str | os.PathLike[str] | None = None) -> Costs:
         """Measure the costs anew, on the operators and the ring that are in use.
+
+        Parameters
+        ----------
+        directory : path, optional
+            A directory on a disk that is to be the second tier; see `pyrevolve.measure_costs`. None: RAM
+            only.
 
         Returns
         -------
@@ -356,6 +368,8 @@ class CheckpointedAdjoint:
         ------
         ScheduleError
             The object is closed, or a forward sweep waits to be reversed.
+        StorageError
+            The disk cannot be measured.
         """
         self._check_open()
         if self._turned:
@@ -366,9 +380,7 @@ class CheckpointedAdjoint:
         span = self._prepare(made.forward, self._forward_arguments(made, {}))
         self._prepare(made.reverse, self._reverse_arguments(made, {}))
         made.checkpoint.offset = span.first
-        return measure_costs(
-            made.forward, made.reverse, made.checkpoint, span.n_timesteps, threads=self._threads
-        )
+        return self._measure(made, span.n_timesteps, directory=directory)
 
     def close(self) -> None:
         """Give the memory of the snapshots back; may be called again."""
@@ -398,7 +410,7 @@ class CheckpointedAdjoint:
         n = span.n_timesteps
         measure = costs is None and n > 0 and not (n_checkpoints is not None and window is not None)
         if measure:
-            costs = measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads)
+            costs = self._measure(made, n, cache=self._cache)
             _LOG.info("measured on a ring of %d: %s", made.ring, costs)
         chosen = self._choose(made, sizes, n, budget, n_checkpoints, window, costs)
         ring = max(chosen.window + sizes.gap, sizes.smallest_ring)
@@ -425,7 +437,7 @@ class CheckpointedAdjoint:
             )
         if measure and rebuilt and chosen.predicted_seconds > _REFINE_ABOVE:
             # A longer ring is further away from the processor; the window stays, the prediction improves.
-            costs = measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads)
+            costs = self._measure(made, n, cache=self._cache)
             chosen = self._choose(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
         _LOG.info("%s", chosen)
         self._most_snapshots = chosen.n_snapshots
@@ -433,6 +445,10 @@ class CheckpointedAdjoint:
             left = budget - sizes.fixed_bytes - chosen.window * sizes.slice_bytes
             self._most_snapshots = max(chosen.n_snapshots, left // max(1, sizes.state_bytes))
         return chosen, made
+
+    def _measure(self, made: _Made, n: int, **options: Any) -> Costs:
+        """Measure the costs of what was made; options as for `pyrevolve.measure_costs`."""
+        return measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads, **options)
 
     def _probe(self, budget: int | None) -> tuple[_Made, _Sizes]:
         """Build on a short ring that takes no more than half of the budget."""

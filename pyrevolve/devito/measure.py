@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..costs import Costs
+from ..measuring import measure_with_disk, slots_for, time_operators
 from ..storage import MemoryStorage
 from .checkpoint import TimeFunctionCheckpoint
 from .operator import DevitoOperator
 
 __all__ = ["measure_costs", "preserved"]
-
-#: A call that is timed lasts about this long [s], so that its own overhead and the clock's do not matter.
-_CALL_SECONDS = 0.02
-#: All of the measurement takes about this long [s]; never fewer than three rounds.
-_TOTAL_SECONDS = 1.0
-_ROUNDS = (3, 15)
-#: States up to this size are copied through several slots, so that they do not stay in the cache [bytes].
-_SMALL_STATE = 64 << 20
 
 
 def measure_costs(
@@ -33,6 +26,8 @@ def measure_costs(
     n_timesteps: int,
     *,
     threads: int | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    cache: str | None = None,
 ) -> Costs:
     """Measure the costs on prepared operators, with a wavefield that is not zero.
 
@@ -44,62 +39,34 @@ def measure_costs(
         The forward fields.
     n_timesteps : int
         Timesteps of the whole range, >= 1.
-    threads : int, optional
-        Threads of a copy, as for `pyrevolve.MemoryStorage`.
+    threads, directory, cache
+        As for `pyrevolve.measure_costs`.
 
     Returns
     -------
     Costs
-        Lower quartiles over several rounds [s]: other work on the machine makes single rounds much slower,
-        never faster. Each round loads a state, runs forward, saves, and reverses, so that every part finds
-        the caches as it does in a real run.
+        As from `pyrevolve.measure_costs` [s].
 
     Notes
     -----
-    Takes about a second, longer where few timesteps do. All arrays that the operators write are put back as
-    they were; the forward fields are zero afterwards.
+    Takes about a second, longer where few timesteps do, and two more with a disk. All arrays that the
+    operators write are put back as they were; the forward fields are zero afterwards.
     """
-    window = max(1, min(checkpoint.window, n_timesteps))
-    slots = 4 if checkpoint.state_bytes <= _SMALL_STATE else 1
-    rounds: dict[str, list[float]] = {"one": [], "many": [], "last": [], "back": [], "save": [], "load": []}
-    with (
-        preserved([forward, reverse], checkpoint),
-        contextlib.ExitStack() as stack,
-        MemoryStorage(slots, checkpoint.get_data(0), threads=threads) as storage,
-    ):
-        stack.callback(checkpoint.clear)
-        _fill(checkpoint)
-        forward.apply(t_start=0, t_end=1)
-        step = _time(forward.apply, t_start=0, t_end=1)
-        steps = int(min(max(2, _CALL_SECONDS / max(step, 1e-7)), n_timesteps, 1000))
-        back = min(window, steps)
-        for slot in range(slots):
-            storage.save(slot, checkpoint.get_data(0), 0)
-        reverse.apply(t_start=0, t_end=1)
-        began, turn = perf_counter(), 0
-        while turn < _ROUNDS[0] or (turn < _ROUNDS[1] and perf_counter() - began < _TOTAL_SECONDS):
-            start = turn * steps % max(1, n_timesteps - steps + 1)
-            slot = turn % slots
-            state = checkpoint.get_data(start)
-            rounds["load"].append(_time(storage.load, slot, state, 0))
-            rounds["one"].append(_time(forward.apply, t_start=start, t_end=start + 1))
-            rounds["many"].append(_time(forward.apply, t_start=start, t_end=start + steps))
-            storage.free(slot)
-            rounds["save"].append(_time(storage.save, slot, state, 0))
-            rounds["last"].append(_time(reverse.apply, t_start=start, t_end=start + 1))
-            rounds["back"].append(_time(reverse.apply, t_start=start, t_end=start + back))
-            turn += 1
-    typical = {name: _quartile(times) for name, times in rounds.items()}
-    forward_step, forward_call = _split(typical["one"], typical["many"], steps)
-    reverse_step, reverse_call = _split(typical["last"], typical["back"], back)
-    return Costs(
-        forward_step=forward_step,
-        reverse_step=reverse_step,
-        forward_call=forward_call,
-        reverse_call=reverse_call,
-        save=typical["save"],
-        load=typical["load"],
-    )
+
+    def measure() -> Costs:
+        slots = slots_for(checkpoint.state_bytes)
+        with (
+            preserved([forward, reverse], checkpoint),
+            contextlib.ExitStack() as stack,
+            MemoryStorage(slots, checkpoint.get_data(0), threads=threads) as storage,
+        ):
+            stack.callback(checkpoint.clear)
+            _fill(checkpoint)
+            for slot in range(slots):
+                storage.save(slot, checkpoint.get_data(0), 0)
+            return time_operators(checkpoint, forward, reverse, storage, n_timesteps, disposable=True)
+
+    return measure_with_disk(measure, checkpoint, checkpoint.state_bytes, directory, threads, cache)
 
 
 @contextlib.contextmanager
@@ -137,24 +104,3 @@ def _fill(checkpoint: TimeFunctionCheckpoint) -> None:
             continue
         for index in range(data.shape[0]):
             data[index] = noise
-
-
-def _time(work: Callable[..., object], *arguments: Any, **options: Any) -> float:
-    """Return how long a call takes [s]."""
-    began = perf_counter()
-    work(*arguments, **options)
-    return perf_counter() - began
-
-
-def _quartile(times: list[float]) -> float:
-    """Return the lower quartile."""
-    return sorted(times)[len(times) // 4]
-
-
-def _split(one: float, many: float, steps: int) -> tuple[float, float]:
-    """Return the cost of a step and what a call costs besides, from calls of 1 and of `steps` steps."""
-    if steps < 2:
-        return one, 0.0
-    step = max(0.0, (many - one) / (steps - 1))
-    step = min(step, many / steps)
-    return step, max(0.0, one - step)
