@@ -14,7 +14,7 @@ from .measuring import measure_costs
     schedules, as sequences of `Instruction`
 `Online`
     the same where the number of timesteps is not known in advance
-`MemoryStorage`
+`MemoryStorage`, `DiskStorage`
     where snapshots are kept
 `pyrevolve.devito`
     the layer for Devito users; it is imported by its name only
@@ -44,7 +44,7 @@ from .schedules import (
     StoreAll,
     TwoLevel,
 )
-from .storage import MemoryStorage, Storage
+from .storage import DiskStorage, MemoryStorage, Storage
 
 __version__ = "3.0.0"
 
@@ -77,6 +77,7 @@ __all__ = [
     "Kind",
     "Content",
     "MemoryStorage",
+    "DiskStorage",
     "Storage",
     "CRevolve",
     "Action",

@@ -11,6 +11,12 @@ import numpy.typing as npt
 __all__ = ["Checkpoint", "Operator"]
 
 
+_NO_STEP_DATA = (
+    "{0} does not define get_step_data(t), by which the step data of a timestep is saved and loaded; define "
+    "it, or use a schedule that keeps whole states only"
+)
+
+
 class Operator(abc.ABC):
     """Something that runs a range of timesteps on the workspace."""
 
@@ -107,6 +113,57 @@ class Checkpoint(abc.ABC):
         sequence of numpy.ndarray
             Writable views of the workspace; number, shapes and dtypes as of `get_data`.
         """
+
+    def get_step_data(self, t: int) -> Sequence[npt.NDArray[Any]]:
+        """Return the live arrays that hold the step data of timestep t, which is about to be saved.
+
+        Needed for the schedules that keep step data beside states, `Mixed` and `CAMS`; the others do not call
+        it. The step data of timestep t is all that the reverse operator reads of the forward run when it
+        reverses the range ``[t, t + 1)``.
+
+        Parameters
+        ----------
+        t : int
+            0 <= t < n_timesteps; timestep t was the last one to be run. Called with 0 beforehand, to learn
+            number, shapes and dtypes of the arrays.
+
+        Returns
+        -------
+        sequence of numpy.ndarray
+            Views of the workspace; any number, of any shapes and dtypes, which need not be those of a state,
+            but the same for every t.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; a subclass whose step data can be saved overrides this.
+
+        Notes
+        -----
+        Once they are loaded, only the reverse operator is called before a state is loaded; what the rest of
+        the workspace holds does not matter. There is one exception: a stiffly accurate `CAMS` goes on forward
+        from x_{t+1}, which is the last of the stages, after it has loaded the step data of timestep t. For
+        that schedule the arrays must put the workspace at x_{t+1} too.
+
+        A slot holds a state or step data, whichever comes, and has the bytes of the larger of the two.
+        """
+        raise NotImplementedError(_NO_STEP_DATA.format(type(self).__name__))
+
+    def get_step_data_location(self, t: int) -> Sequence[npt.NDArray[Any]]:
+        """Return the live arrays into which the step data of timestep t is to be loaded.
+
+        Parameters
+        ----------
+        t : int
+            0 <= t < n_timesteps.
+
+        Returns
+        -------
+        sequence of numpy.ndarray
+            Writable views of the workspace; number, shapes and dtypes as of `get_step_data`, which is what is
+            returned where a subclass does not override this.
+        """
+        return self.get_step_data(t)
 
     def set_initial(self) -> None:
         """Put x_0 into the workspace without loading it, for instance by filling it with zeros.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from ..crevolve import Content
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -17,6 +19,8 @@ __all__ = ["Storage"]
 
 class Storage(abc.ABC):
     """A tier: numbered slots, each of which is empty or holds the arrays of one state.
+
+    In the schedules that keep step data too, a slot holds either a state or the step data of one timestep.
 
     The driver calls nothing but what is declared here. An implementation promises that a slot is full only
     once all of its bytes are there, that nothing is dropped, and that whatever goes wrong with a slot is a
@@ -39,8 +43,10 @@ class Storage(abc.ABC):
         """How many bytes one state has; 0 as long as no state is known."""
 
     @abc.abstractmethod
-    def save(self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int) -> None:
-        """Copy the arrays of x_t into an empty slot.
+    def save(
+        self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int, content: Content = Content.STATE
+    ) -> int:
+        """Copy the arrays of x_t, or the step data of timestep t, into an empty slot.
 
         Parameters
         ----------
@@ -50,6 +56,13 @@ class Storage(abc.ABC):
             The live arrays; they are read only.
         t : int
             The timestep, which `load` is to name again.
+        content : Content
+            What the arrays are, which `load` is to name again.
+
+        Returns
+        -------
+        int
+            Bytes copied.
 
         Raises
         ------
@@ -59,8 +72,10 @@ class Storage(abc.ABC):
         """
 
     @abc.abstractmethod
-    def load(self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int) -> None:
-        """Copy a slot that holds x_t back into arrays; the slot stays full.
+    def load(
+        self, slot: int, arrays: Sequence[npt.NDArray[Any]], t: int, content: Content = Content.STATE
+    ) -> int:
+        """Copy a slot that holds x_t, or the step data of timestep t, back; the slot stays full.
 
         Parameters
         ----------
@@ -70,11 +85,18 @@ class Storage(abc.ABC):
             The live, writable arrays.
         t : int
             The timestep with which the slot was saved.
+        content : Content
+            What was saved.
+
+        Returns
+        -------
+        int
+            Bytes copied.
 
         Raises
         ------
         StorageError
-            The slot is empty, holds another timestep or does not exist, the storage is closed, or the arrays
+            The slot is empty, holds something else or does not exist, the storage is closed, or the arrays
             are not those it was made for.
         """
 

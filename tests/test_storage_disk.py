@@ -1,0 +1,585 @@
+"""Snapshots in a file: what MemoryStorage promises, and what a file system may do to it."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrevolve import MemoryStorage, Storage, StorageError
+from pyrevolve.crevolve import Content
+from pyrevolve.errors import ArrayShapeError, ArrayTypeError
+from pyrevolve.storage import DiskStorage, disk
+
+DTYPES = ["f4", "f8", "f2", ">f8", "c16", "i1", "?", "i4,f8", "S5", "U2", "V5", "M8[s]", "g"]
+
+
+def filled(shape, dtype, seed=0):
+    """Return an array of arbitrary bytes, NaN payloads and all."""
+    array = np.empty(shape, dtype)
+    if array.dtype == bool:
+        array[...] = np.random.default_rng(seed).integers(0, 2, shape)
+    else:
+        array[...] = np.frombuffer(np.random.default_rng(seed).bytes(array.nbytes), dtype).reshape(shape)
+    return array
+
+
+def assert_names(caught, slot, timestep):
+    """Assert that an error names tier, slot and timestep."""
+    assert (caught.value.tier, caught.value.slot, caught.value.timestep) == ("disk", slot, timestep)
+    assert "tier disk" in str(caught.value)
+
+
+@pytest.fixture(params=["vectored", "seeking"])
+def system(request, monkeypatch):
+    """Use the calls of POSIX, or those that Windows has."""
+    if request.param == "seeking":
+        monkeypatch.setattr(disk, "_write_at", disk._seek_and_write)
+        monkeypatch.setattr(disk, "_read_at", disk._seek_and_read)
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    return request.param
+
+
+# --- copies
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_come_back(dtype, tmp_path, system):
+    saved = filled((3, 5), dtype)
+    with DiskStorage(2, [saved], directory=tmp_path) as storage:
+        assert storage.save(1, [saved], 4) == saved.nbytes
+        loaded = filled((3, 5), dtype, seed=1)
+        assert storage.load(1, [loaded], 4) == saved.nbytes
+        assert loaded.tobytes() == saved.tobytes()
+
+
+def test_mixed_arrays_and_several_slots(tmp_path, system):
+    states = [
+        [filled(s, d, t) for s, d in (((7, 3), "f4"), ((), "i8"), ((0, 4), "f8"), (11, "c8"), (1, "i1"))]
+        for t in range(5)
+    ]
+    with DiskStorage(5, states[0], directory=tmp_path) as storage:
+        for t in (3, 0, 4, 1, 2):
+            storage.save(t, states[t], 10 + t)
+        assert storage.timesteps == (10, 11, 12, 13, 14)
+        target = [np.zeros_like(array) for array in states[0]]
+        for t in (2, 2, 0, 4, 3, 1):
+            storage.load(t, target, 10 + t)
+            assert [array.tobytes() for array in target] == [array.tobytes() for array in states[t]]
+
+
+def test_strided_arrays_keep_their_surroundings(tmp_path, system):
+    base = np.zeros((6, 8, 3))
+    views = [base[1:-1, 2:-2, 1], base[::2, ::-1, 2], np.asfortranarray(np.ones((4, 5)))]
+    sources = [np.random.default_rng(0).normal(size=view.shape) for view in views]
+    before = base.copy()
+    with DiskStorage(1, sources, directory=tmp_path) as storage:
+        storage.save(0, sources, 0)
+        storage.load(0, views, 0)
+        for view, source in zip(views, sources, strict=True):
+            np.testing.assert_array_equal(view, source)
+        before[1:-1, 2:-2, 1], before[::2, ::-1, 2] = sources[0], sources[1]
+        np.testing.assert_array_equal(base, before)
+        storage.free(0)
+        storage.save(0, views, 1)
+        targets = [np.zeros_like(source) for source in sources]
+        storage.load(0, targets, 1)
+        for target, source in zip(targets, sources, strict=True):
+            np.testing.assert_array_equal(target, source)
+
+
+def test_array_class_with_slicing_of_its_own(tmp_path):
+    class Odd(np.ndarray):
+        def __getitem__(self, index):
+            raise AssertionError("not to be asked")
+
+        __setitem__ = reshape = view = __getitem__
+
+    plain = np.arange(24.0).reshape(4, 6)
+    for state in (plain, plain.T):
+        source = np.ndarray.view(state.copy(order="K"), Odd)
+        target = np.ndarray.view(np.zeros_like(state), Odd)
+        with DiskStorage(1, [source], directory=tmp_path) as storage:
+            storage.save(0, [source], 0)
+            storage.load(0, [target], 0)
+        np.testing.assert_array_equal(np.asarray(target), state)
+
+
+def test_more_arrays_than_one_call_takes(tmp_path, system):
+    state = [np.full(t % 3, t, "i4") for t in range(2500)]
+    target = [np.zeros_like(array) for array in state]
+    with DiskStorage(2, state, directory=tmp_path) as storage:
+        storage.save(1, state, 0)
+        storage.load(1, target, 0)
+    assert [array.tobytes() for array in target] == [array.tobytes() for array in state]
+
+
+@given(seed=st.integers(0, 2**32 - 1), most=st.integers(1, 40))
+def test_system_that_does_less_than_it_is_asked(seed, most):
+    """Every call may stop anywhere; nothing is lost and nothing else is touched."""
+    random = np.random.default_rng(seed)
+
+    def partly(call):
+        def move(file, buffers, offset):
+            left, some = int(random.integers(1, most + 1)), []
+            for buffer in buffers:
+                some.append(buffer[:left])
+                left -= len(some[-1])
+                if not left:
+                    break
+            return call(file, some, offset)
+
+        return move
+
+    states = [[filled(int(n), "u1", i) for i, n in enumerate(random.integers(0, 30, 5))] for _ in range(2)]
+    states[1] = [array[::-1].copy() for array in states[0]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "_write_at", partly(disk._write_at))
+        patch.setattr(disk, "_read_at", partly(disk._read_at))
+        with DiskStorage(2, states[0]) as storage:
+            for slot, state in enumerate(states):
+                storage.save(slot, state, slot)
+            for slot, state in enumerate(states):
+                target = [np.zeros_like(array) for array in state]
+                storage.load(slot, target, slot)
+                assert [array.tobytes() for array in target] == [array.tobytes() for array in state]
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_slot_holds_a_state_or_step_data(kind, tmp_path):
+    state, data = [np.arange(3.0)], [np.arange(100, dtype="i2"), np.ones((2, 2), "f4")]
+    keywords = {} if kind == "memory" else {"directory": tmp_path}
+    for first, second in ((state, data), (data, state)):
+        storage = {"memory": MemoryStorage, "disk": DiskStorage}[kind](
+            2, first, step_data_like=second, **keywords
+        )
+        with storage:
+            assert storage.save(1, first, 4) == sum(array.nbytes for array in first)
+            assert storage.save(0, second, 4, Content.STEP_DATA) == sum(array.nbytes for array in second)
+            assert storage.timesteps == (4, 4)
+            assert storage.state_nbytes == sum(array.nbytes for array in first)
+            target = [np.zeros_like(array) for array in second]
+            storage.load(0, target, 4, Content.STEP_DATA)
+            assert [array.tobytes() for array in target] == [array.tobytes() for array in second]
+            with pytest.raises(StorageError, match=r"cannot load timestep 4: .* the step data of timestep 4"):
+                storage.load(0, first, 4)
+            with pytest.raises(StorageError, match=r"cannot load the step data of timestep 4: .* timestep 4"):
+                storage.load(1, second, 4, Content.STEP_DATA)
+            with pytest.raises(StorageError, match="still holds the step data of timestep 4"):
+                storage.save(0, first, 5)
+            storage.free(1)
+            with pytest.raises(ArrayShapeError, match="the step data has"):
+                storage.save(1, first * 3, 5, Content.STEP_DATA)
+            read_only = [np.broadcast_to(array, array.shape) for array in second]
+            with pytest.raises(ArrayTypeError, match="get_step_data_location"):
+                storage.load(0, read_only, 4, Content.STEP_DATA)
+
+
+def test_first_step_data_decides_within_the_size_of_a_slot(tmp_path):
+    state = [np.zeros(16)]
+    with MemoryStorage(2, state) as storage:
+        with pytest.raises(ArrayShapeError, match="step_data_like"):
+            storage.save(0, [np.zeros(17)], 3, Content.STEP_DATA)
+        storage.save(0, [np.ones(2)], 3, Content.STEP_DATA)
+        with pytest.raises(ArrayShapeError):
+            storage.save(1, [np.ones(3)], 4, Content.STEP_DATA)
+    with MemoryStorage(1) as storage:
+        storage.save(0, [np.zeros(64)], 0, Content.STEP_DATA)
+        storage.free(0)
+        storage.save(0, state, 0)
+        assert storage.nbytes == 512
+
+
+# --- the file
+
+
+def test_file_is_reserved_private_and_removed(tmp_path, system):
+    state = [np.zeros(5000)]
+    with DiskStorage(3, state, directory=tmp_path) as storage:
+        path = Path(storage.path)
+        assert path.parent.parent == tmp_path
+        assert path.parent.name.startswith("pyrevolve-")
+        assert f"-{os.getpid()}-" in path.parent.name
+        assert path.stat().st_size == storage.nbytes >= 3 * 40_000
+        if os.name == "posix":
+            assert path.parent.stat().st_mode & 0o077 == 0
+            if system == "vectored":
+                assert path.stat().st_blocks * 512 >= storage.nbytes
+        assert isinstance(storage, Storage)
+        assert "3 slots" in repr(storage)
+    assert not list(tmp_path.iterdir())
+    storage.close()
+    assert storage.nbytes == 0
+    for call in (
+        lambda: storage.save(1, state, 1),
+        lambda: storage.load(0, state, 1),
+        lambda: storage.free(0),
+    ):
+        with pytest.raises(StorageError, match="closed"):
+            call()
+
+
+def test_file_goes_with_its_storage(tmp_path):
+    storage = DiskStorage(1, [np.zeros(3)], directory=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    del storage
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_storages_in_one_directory(tmp_path):
+    states = [np.full(10, t) for t in range(2)]
+    with (
+        DiskStorage(1, states[:1], directory=tmp_path) as one,
+        DiskStorage(1, states[:1], directory=tmp_path) as other,
+    ):
+        assert one.path != other.path
+        one.save(0, states[:1], 0)
+        other.save(0, states[1:], 0)
+        target = np.zeros_like(states[0])
+        one.load(0, [target], 0)
+        assert not target.any()
+        other.load(0, [target], 0)
+        assert target.all()
+
+
+def test_default_directory_is_the_temporary_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with DiskStorage(1, [np.zeros(3)]) as storage:
+        assert Path(storage.path).parent.parent == tmp_path
+
+
+def test_room_is_kept_for_the_next_shot(tmp_path):
+    state = [np.arange(1000.0)]
+    with DiskStorage(2, state, directory=tmp_path) as storage:
+        path = storage.path
+        for shot in range(3):
+            storage.save(0, [state[0] + shot], 0)
+            storage.clear()
+            assert storage.timesteps == (None, None)
+        assert storage.path == path
+
+
+def test_no_slots_and_no_arrays(tmp_path, system):
+    with DiskStorage(0, [np.zeros(3)], directory=tmp_path) as storage:
+        assert storage.nbytes == 0
+        with pytest.raises(StorageError, match="no such slot"):
+            storage.save(0, [np.zeros(3)], 0)
+    with DiskStorage(2, [], directory=tmp_path) as storage:
+        storage.save(0, (), 5)
+        assert storage.load(0, [], 5) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_storages_in_several_threads(tmp_path):
+    failures = []
+
+    def work(seed):
+        arrays = [filled(50_001, "f4", seed), filled(17, "f8", seed)]
+        target = [np.zeros_like(array) for array in arrays]
+        with DiskStorage(3, arrays, directory=tmp_path) as storage:
+            for t in range(20):
+                storage.save(t % 3, arrays, t)
+                storage.load(t % 3, target, t)
+                storage.free(t % 3)
+                if any(a.tobytes() != b.tobytes() for a, b in zip(arrays, target, strict=True)):
+                    failures.append((seed, t))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert not list(tmp_path.iterdir())
+
+
+# --- faults
+
+
+def test_slot_that_is_full_empty_or_missing(tmp_path):
+    array = np.arange(3.0)
+    with DiskStorage(2, [array], directory=tmp_path) as storage:
+        with pytest.raises(StorageError, match="empty") as caught:
+            storage.load(1, [array], 7)
+        assert_names(caught, 1, 7)
+        with pytest.raises(StorageError, match="empty") as caught:
+            storage.free(1)
+        assert_names(caught, 1, None)
+        storage.save(1, [array], 7)
+        with pytest.raises(StorageError, match="still holds timestep 7") as caught:
+            storage.save(1, [array + 1], 9)
+        assert_names(caught, 1, 9)
+        with pytest.raises(StorageError, match="holds timestep 7") as caught:
+            storage.load(1, [array], 9)
+        assert_names(caught, 1, 9)
+        for slot in (-1, 2, 10**20):
+            with pytest.raises(StorageError, match="no such slot") as caught:
+                storage.save(slot, [array], 5)
+            assert_names(caught, slot, 5)
+        with pytest.raises(StorageError, match="must be >= 0"):
+            storage.save(0, [array], -1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error"),
+    [
+        ([np.zeros((2, 3), "f4")], ArrayShapeError),
+        ([np.zeros((3, 2), "f4"), np.zeros(4)], ArrayShapeError),
+        ([np.zeros((2, 3), "f8"), np.zeros(4)], ArrayTypeError),
+        ([np.zeros((2, 3), ">f4"), np.zeros(4)], ArrayTypeError),
+        ([np.zeros((2, 3), "f4"), [0.0] * 4], ArrayTypeError),
+        ([np.zeros((2, 3), "f4"), np.ma.zeros(4)], ArrayTypeError),
+    ],
+)
+def test_arrays_that_are_not_those_of_the_state(arrays, error, tmp_path):
+    state = [np.ones((2, 3), "f4"), np.ones(4)]
+    with DiskStorage(2, state, directory=tmp_path) as storage:
+        storage.save(0, state, 3)
+        for call, slot in ((storage.save, 1), (storage.load, 0)):
+            with pytest.raises(error) as caught:
+                call(slot, arrays, 3)
+            assert_names(caught, slot, 3)
+        assert storage.timesteps == (3, None)
+
+
+def test_read_only_array_changes_nothing(tmp_path, system):
+    state = [np.ones(3), np.ones(4)]
+    target = [np.zeros(3), np.zeros(4)]
+    target[1].flags.writeable = False
+    with DiskStorage(1, state, directory=tmp_path) as storage:
+        storage.save(0, state, 3)
+        with pytest.raises(ArrayTypeError, match="read-only") as caught:
+            storage.load(0, target, 3)
+        assert_names(caught, 0, 3)
+        assert not target[0].any()
+        state[1].flags.writeable = False
+        storage.free(0)
+        storage.save(0, state, 3)  # a source may well be
+
+
+@pytest.mark.parametrize("array", [np.array([object()]), np.ma.zeros(3), [1.0, 2.0], None])
+def test_arrays_that_cannot_be_stored_leave_no_file(array, tmp_path):
+    with pytest.raises(ArrayTypeError):
+        DiskStorage(1, [array], directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("n_slots", "error"), [(-1, ValueError), (1.0, TypeError), ("2", TypeError)])
+def test_bad_number_of_slots(n_slots, error, tmp_path):
+    with pytest.raises(error):
+        DiskStorage(n_slots, [np.zeros(3)], directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_directory_that_is_missing_or_no_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(StorageError, match="name another") as caught:
+            DiskStorage(1, [np.zeros(3)], directory=directory)
+        assert str(directory) in str(caught.value)
+    with pytest.raises(TypeError):
+        DiskStorage(1, [np.zeros(3)], directory=3)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions stop")
+def test_directory_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="Permission denied"):
+        DiskStorage(1, [np.zeros(3)], directory=tmp_path)
+    tmp_path.chmod(0o700)
+
+
+def test_full_disk_is_reported_at_the_start(tmp_path, monkeypatch):
+    free = disk.shutil.disk_usage(tmp_path).free
+    huge = np.broadcast_to(0.0, 1 << 40)
+    with pytest.raises(StorageError) as caught:
+        DiskStorage(3, [huge], directory=tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert str(3 * 8 << 40) in message
+    assert "free" in message
+    assert os.strerror(errno.ENOSPC) in message
+    assert not list(tmp_path.iterdir())
+    assert disk.shutil.disk_usage(tmp_path).free > free / 2
+
+
+def test_limit_on_the_size_of_files(tmp_path):
+    resource = pytest.importorskip("resource", reason="resource exists on POSIX systems only")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(StorageError, match="cannot reserve") as caught:
+            DiskStorage(3, [np.zeros(10_000)], directory=tmp_path)
+        assert str(tmp_path) in str(caught.value)
+        DiskStorage(3, [np.zeros(1000)], directory=tmp_path).close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full of Linux")
+def test_disk_that_is_full_in_the_middle(tmp_path):
+    """Where blocks cannot be reserved; the slot stays empty, the others stay as they are."""
+    state = [np.arange(2000.0)]
+    with DiskStorage(2, state, directory=tmp_path) as storage:
+        storage.save(0, state, 3)
+        own = storage._file._file
+        with open("/dev/full", "r+b", buffering=0) as full:
+            storage._file._file = full
+            with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)) as caught:
+                storage.save(1, state, 4)
+            storage._file._file = own
+        assert_names(caught, 1, 4)
+        assert isinstance(caught.value.__cause__, OSError)
+        assert storage.timesteps == (3, None)
+        target = [np.zeros(2000)]
+        storage.load(0, target, 3)
+        np.testing.assert_array_equal(target, state)
+
+
+def test_file_that_was_cut_off(tmp_path, system):
+    state = [np.ones(2000)]
+    with DiskStorage(2, state, directory=tmp_path) as storage:
+        for slot in range(2):
+            storage.save(slot, state, slot)
+        os.truncate(storage.path, storage.nbytes - 9000)
+        storage.load(0, state, 0)
+        with pytest.raises(StorageError, match="cut it off") as caught:
+            storage.load(1, state, 1)
+        assert_names(caught, 1, 1)
+
+
+def test_directory_that_somebody_removed(tmp_path):
+    storage = DiskStorage(1, [np.zeros(3)], directory=tmp_path)
+    disk.shutil.rmtree(Path(storage.path).parent)
+    storage.close()
+
+
+def test_interrupt_while_it_is_made_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        DiskStorage(1, [np.zeros(3)], directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_survive_pickling():
+    error = StorageError("short", "disk", 3, 8)
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert str(other) == "short (tier disk, slot 3, timestep 8)"
+
+
+# --- other processes
+
+
+def python(code, directory, **keywords):
+    """Run a program that keeps a storage open in a directory."""
+    program = "import os, sys, time\nimport numpy as np\nfrom pyrevolve.storage import DiskStorage\n"
+    program += f"storage = DiskStorage(2, [np.zeros(100)], directory={str(directory)!r})\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", program + textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        **keywords,
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("assert os.path.exists(storage.path)", 0),
+        ("raise RuntimeError('user')", 1),
+        ("sys.exit(3)", 3),
+        (
+            "def keep(s=storage):\n    while True:\n        yield s\nfor s in keep():\n    sys.exit('in a loop')",
+            1,
+        ),
+    ],
+    ids=["end", "exception", "exit", "generator"],
+)
+def test_end_of_the_interpreter_removes_the_file(code, status, tmp_path):
+    process = python(code, tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_interrupt_removes_the_file(tmp_path):
+    process = python("print('ready', flush=True)\ntime.sleep(60)", tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize(
+    "leave", ["sys.exit()", "raise RuntimeError('child')", "storage.close()", "del storage"]
+)
+def test_fork_leaves_the_file_to_the_parent(leave, tmp_path):
+    """The end of a child removes nothing, and the child can neither read nor write the parent's slots."""
+    code = f"""
+    from pyrevolve import StorageError
+    storage.save(0, [np.ones(100)], 5)
+    child = os.fork()
+    if child == 0:
+        for method in (storage.save, storage.load):
+            try:
+                method(int(method == storage.save), [np.ones(100)], 5)
+            except StorageError as error:
+                assert "fork" in str(error)
+            else:
+                os._exit(9)
+        {leave}
+        sys.exit()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 1), status
+    target = np.zeros(100)
+    storage.load(0, [target], 5)
+    assert target.all()
+    storage.save(1, [target], 6)
+    assert os.path.exists(storage.path)
+    print("parent is done")
+    """
+    process = python(code, tmp_path)
+    output, errors = process.communicate(timeout=60)
+    assert output == "parent is done\n", errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_in_one_directory(tmp_path):
+    code = """
+    value = float(os.getpid())
+    for t in range(200):
+        storage.save(t % 2, [np.full(100, value + t)], t)
+        target = np.zeros(100)
+        storage.load(t % 2, [target], t)
+        assert (target == value + t).all()
+        storage.free(t % 2)
+    """
+    processes = [python(code, tmp_path) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert not list(tmp_path.iterdir())
