@@ -145,7 +145,9 @@ class Checkpoint(abc.ABC):
         from x_{t+1}, which is the last of the stages, after it has loaded the step data of timestep t. For
         that schedule the arrays must put the workspace at x_{t+1} too.
 
-        A slot holds a state or step data, whichever comes, and has the bytes of the larger of the two.
+        A slot holds a state or step data, whichever comes. The storage that the Revolver makes has as many
+        bytes as the schedule needs at most at once, each state and each timestep's step data counted with its
+        own size.
         """
         raise NotImplementedError(_NO_STEP_DATA.format(type(self).__name__))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from .budget import format_bytes
 from .crevolve import Kind
 
-__all__ = ["Profiler", "Record"]
+__all__ = ["Profiler", "Record", "TierRecords"]
 
 
 class Record:
@@ -44,54 +45,101 @@ class Record:
         )
 
 
-class Profiler:
-    """Times, counts and bytes of one shot, for every kind of instruction.
-
-    ``profiler[Kind.FORWARD]`` is the `Record` of one kind; ``str(profiler)`` is a table. ``Revolver.reset()``
-    starts it anew.
+class TierRecords(NamedTuple):
+    """What the copies to and from one tier spent.
 
     Attributes
     ----------
-    forward_nanoseconds, reverse_nanoseconds : int
-        Wall time inside ``apply_forward()`` and ``apply_reverse()`` [ns]; what the records do not account for
-        is the driver's own.
+    saves, loads : Record
+        SAVE and LOAD instructions. Re-creations of a free x_0 count as loads of tier 0, of no bytes.
     """
 
-    __slots__ = ("_records", "forward_nanoseconds", "reverse_nanoseconds")
+    saves: Record
+    loads: Record
 
-    def __init__(self) -> None:
-        self.reset()
 
-    def reset(self) -> None:
-        """Start anew; records handed out earlier keep their values."""
-        self._records = {kind: Record() for kind in Kind}
+class Profiler:
+    """Times, counts and bytes of one shot, for every kind of instruction and for every tier.
+
+    ``profiler[Kind.FORWARD]`` is the `Record` of one kind, for SAVE and LOAD the sum over the tiers so far;
+    ``str(profiler)`` is a table. ``Revolver.reset()`` starts it anew.
+
+    Parameters
+    ----------
+    n_tiers : int, default 1
+        Number of tiers, >= 1.
+
+    Attributes
+    ----------
+    tiers : tuple of TierRecords
+        By tier, the fastest first.
+    forward_nanoseconds, reverse_nanoseconds : int
+        Wall time inside ``apply_forward()`` (or ``advance()`` and ``finish()``) and ``apply_reverse()`` [ns];
+        what the records do not account for is the driver's own.
+    """
+
+    __slots__ = ("_records", "forward_nanoseconds", "reverse_nanoseconds", "tiers")
+
+    def __init__(self, n_tiers: int = 1) -> None:
+        self._start(n_tiers)
+
+    def _start(self, n_tiers: int) -> None:
+        self._records = {kind: Record() for kind in Kind if kind not in (Kind.SAVE, Kind.LOAD)}
+        self.tiers = tuple(TierRecords(Record(), Record()) for _ in range(n_tiers))
         self.forward_nanoseconds = 0
         self.reverse_nanoseconds = 0
 
+    def reset(self) -> None:
+        """Start anew; records handed out earlier keep their values."""
+        self._start(len(self.tiers))
+
     def __getitem__(self, kind: Kind) -> Record:
+        if kind is Kind.SAVE:
+            return _total(tier.saves for tier in self.tiers)
+        if kind is Kind.LOAD:
+            return _total(tier.loads for tier in self.tiers)
         return self._records[kind]
 
     def __iter__(self) -> Iterator[tuple[Kind, Record]]:
-        return iter(self._records.items())
+        return ((kind, self[kind]) for kind in Kind)
 
     @property
     def seconds(self) -> float:
-        """Wall time of the shot, inside ``apply_forward()`` and ``apply_reverse()`` [s]."""
+        """Wall time of the shot, of both sweeps [s]."""
         return (self.forward_nanoseconds + self.reverse_nanoseconds) * 1e-9
 
     @property
     def driver_seconds(self) -> float:
         """Wall time that neither an operator nor a copy took [s]."""
-        return self.seconds - sum(record.seconds for record in self._records.values())
+        return self.seconds - sum(record.seconds for _, record in self)
 
     def __str__(self) -> str:
         lines = [f"{'':8}{'calls':>10}{'steps':>10}{'bytes':>12}{'seconds':>12}"]
         for kind, record in self:
             if record.calls:
-                lines.append(
-                    f"{kind.name:8}{record.calls:>10}{record.steps or '':>10}"
-                    f"{format_bytes(record.bytes) if record.bytes else '':>12}{record.seconds:>12.4f}"
-                )
+                lines.append(_row(kind.name, record))
+            if len(self.tiers) > 1 and kind in (Kind.SAVE, Kind.LOAD):
+                lines += [
+                    _row(f" tier {number}", tier.saves if kind is Kind.SAVE else tier.loads)
+                    for number, tier in enumerate(self.tiers)
+                ]
         lines.append(f"{'driver':8}{'':>32}{self.driver_seconds:>12.4f}")
         lines.append(f"{'total':8}{'':>32}{self.seconds:>12.4f}")
         return "\n".join(lines)
+
+
+def _total(records: Iterable[Record]) -> Record:
+    """Return the sum of records."""
+    total = Record()
+    for record in records:
+        total.calls += record.calls
+        total.bytes += record.bytes
+        total.nanoseconds += record.nanoseconds
+    return total
+
+
+def _row(name: str, record: Record) -> str:
+    return (
+        f"{name:8}{record.calls:>10}{record.steps or '':>10}"
+        f"{format_bytes(record.bytes) if record.bytes else '':>12}{record.seconds:>12.4f}"
+    )

@@ -30,6 +30,7 @@ from pyrevolve import (
     StorageError,
     StoreAll,
 )
+from pyrevolve.crevolve import Content
 from pyrevolve.storage.memory import slot_nbytes
 
 NX = 23
@@ -188,24 +189,32 @@ class WaveCheckpoint(Checkpoint):
         self.wave.set_initial()
 
 
-class WaveStorage(MemoryStorage):
-    """Tells the workspace that it was loaded, which a real workspace need not know."""
+class Telling:
+    """A storage that tells the workspace that it was loaded, which a real workspace need not know."""
 
+    wave: Wave
+
+    def save(self, slot, arrays, t, content=Content.STATE):
+        assert int(self.wave.time[0]) == (t + 1 if content else t)
+        self.wave.log.append(("save", t, slot))
+        return super().save(slot, arrays, t, content)
+
+    def load(self, slot, arrays, t, content=Content.STATE):
+        self.wave.ring[:] = np.nan
+        self.wave.step_data[:] = np.nan
+        self.wave.time[:] = -1
+        nbytes = super().load(slot, arrays, t, content)
+        self.wave.log.append(("load", t, slot))
+        if content is Content.STATE:
+            assert int(self.wave.time[0]) == t
+            self.wave.arrive(t)
+        return nbytes
+
+
+class WaveStorage(Telling, MemoryStorage):
     def __init__(self, n_slots, wave):
         super().__init__(n_slots, WaveCheckpoint(wave).arrays(0))
         self.wave = wave
-
-    def save(self, slot, arrays, t):
-        assert int(self.wave.time[0]) == t
-        self.wave.log.append(("save", t, slot))
-        super().save(slot, arrays, t)
-
-    def load(self, slot, arrays, t):
-        self.wave.ring[:] = np.nan
-        super().load(slot, arrays, t)
-        assert int(self.wave.time[0]) == t
-        self.wave.log.append(("load", t, slot))
-        self.wave.arrive(t)
 
 
 class Forward(Operator):

@@ -242,6 +242,17 @@ class Online:
             initial_state=self._initial_state,
         )
 
+    def fresh(self) -> Online:
+        """Return another one of the same parameters, at the beginning of a run."""
+        return Online(
+            self._n_snapshots,
+            self._rule,
+            window=self._window,
+            lookback=self._lookback,
+            lag=self._lag,
+            initial_state=self._initial_state,
+        )
+
     def _require_running(self) -> None:
         if self._finished:
             raise ScheduleError("the run is finished; make a new Online for another run")

@@ -64,6 +64,9 @@ class DiskStorage(SlotStorage):
         The same for the step data of one timestep, where the schedule keeps such data. Every slot can hold
         either kind: it has the bytes of the larger one. None: the first `save` of step data decides, within
         the size of the slots.
+    room : int, optional
+        Bytes that all slots share, >= 0, each taking what it needs when it is saved; `room_for` tells how
+        many a schedule needs. None: every slot has bytes of its own.
     directory : path-like, optional
         An existing directory on a local disk. None: that of `tempfile.gettempdir` (the environment variable
         ``TMPDIR``), which on many systems lies in RAM and saves nothing there.
@@ -74,7 +77,7 @@ class DiskStorage(SlotStorage):
         `n_slots` is no integer, `directory` is no path, or an array cannot be stored (ArrayTypeError: not an
         array, masked, or of a dtype with Python objects).
     ValueError
-        `n_slots` < 0.
+        `n_slots` or `room` < 0.
     StorageError
         The directory does not exist or cannot be written to, or the file does not fit in it.
 
@@ -105,8 +108,6 @@ class DiskStorage(SlotStorage):
     """
 
     tier_name = _TIER
-    #: No page of the file is shared by two slots.
-    _alignment = 4096
 
     def __init__(
         self,
@@ -114,10 +115,11 @@ class DiskStorage(SlotStorage):
         arrays_like: Sequence[npt.NDArray[Any]],
         *,
         step_data_like: Sequence[npt.NDArray[Any]] | None = None,
+        room: int | None = None,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         self._directory = tempfile.gettempdir() if directory is None else os.fspath(directory)
-        super().__init__(n_slots, arrays_like, step_data_like)
+        super().__init__(n_slots, arrays_like, step_data_like, room)
 
     @property
     def path(self) -> str:

@@ -28,6 +28,9 @@ class MemoryStorage(SlotStorage):
         The same for the step data of one timestep, where the schedule keeps such data. Every slot can hold
         either kind: it has the bytes of the larger one. None: the first `save` of step data decides, within
         the size of the slots.
+    room : int, optional
+        Bytes that all slots share, >= 0, each taking what it needs when it is saved; `room_for` tells how
+        many a schedule needs. None: every slot has bytes of its own.
     threads : int, optional
         Threads for a copy, >= 1. None: ``OMP_NUM_THREADS``, else the cores of this process, at most 8.
 
@@ -37,7 +40,7 @@ class MemoryStorage(SlotStorage):
         `n_slots` or `threads` is no integer, or an array cannot be stored (ArrayTypeError: not an array,
         masked, or of a dtype with Python objects).
     ValueError
-        `n_slots` < 0 or `threads` < 1.
+        `n_slots` or `room` < 0, or `threads` < 1.
     OverflowError
         The slots would take more than 2**63 - 1 bytes.
     MemoryError
@@ -71,11 +74,12 @@ class MemoryStorage(SlotStorage):
         arrays_like: Sequence[npt.NDArray[Any]] | None = None,
         *,
         step_data_like: Sequence[npt.NDArray[Any]] | None = None,
+        room: int | None = None,
         threads: int | None = None,
     ) -> None:
         self._copier = crevolve.SnapshotCopier(threads)
         self._buffer: Any = None
-        super().__init__(n_slots, arrays_like, step_data_like)
+        super().__init__(n_slots, arrays_like, step_data_like, room)
 
     @property
     def threads(self) -> int:

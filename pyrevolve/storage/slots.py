@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import bisect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from .. import crevolve
 from ..budget import format_bytes
-from ..crevolve import Content
+from ..crevolve import Content, Instruction, Kind
 from ..errors import ArrayShapeError, ArrayTypeError, StorageError
 from .base import Storage
 
@@ -45,6 +46,54 @@ def slot_nbytes(arrays: Sequence[npt.NDArray[Any]]) -> int:
     return crevolve.packed_nbytes(tuple(arrays))
 
 
+class _Room:
+    """Who has which bytes of a room that slots of several sizes share.
+
+    A slot begins in the lowest gap that is large enough. Where the slot that was filled last is emptied
+    first, as in the schedules that keep step data, there are no gaps, and every call takes O(log n)
+    comparisons.
+    """
+
+    def __init__(self) -> None:
+        self._regions: list[tuple[int, int]] = []  # begin, end; ascending
+        self._of: dict[int, tuple[int, int]] = {}  # by slot
+        self._used = 0
+
+    @property
+    def end(self) -> int:
+        """Where the last region ends."""
+        return self._regions[-1][1] if self._regions else 0
+
+    def gap(self, nbytes: int) -> int:
+        """Return where so many bytes are free."""
+        if self._used == self.end:
+            return self._used
+        begin = 0
+        for start, end in self._regions:
+            if start - begin >= nbytes:
+                break
+            begin = end
+        return begin
+
+    def take(self, begin: int, nbytes: int, slot: int) -> None:
+        """Give bytes that are free to a slot that has none."""
+        region = begin, begin + nbytes
+        bisect.insort(self._regions, region)
+        self._of[slot] = region
+        self._used += nbytes
+
+    def begin(self, slot: int) -> int:
+        """Return where a slot begins that has bytes."""
+        return self._of[slot][0]
+
+    def give_back(self, slot: int) -> None:
+        """Take the bytes of a slot from it, if it has any."""
+        region = self._of.pop(slot, None)
+        if region is not None:
+            self._regions.pop(bisect.bisect_left(self._regions, region))
+            self._used -= region[1] - region[0]
+
+
 class _Layout(NamedTuple):
     """The arrays of one content: shapes and dtypes, their bytes, and those of a slot that holds them."""
 
@@ -56,7 +105,7 @@ class _Layout(NamedTuple):
 class SlotStorage(Storage):
     """A tier with numbered slots of one size, each of which holds a state or one timestep's step data.
 
-    It knows what every slot holds and checks every call; a subclass takes the room and moves the bytes, see
+    It knows what every slot holds and checks every call; a subclass takes the memory and moves the bytes, see
     `_reserve`. An OSError from there becomes a StorageError that names the slot.
 
     Parameters
@@ -67,18 +116,20 @@ class SlotStorage(Storage):
         Arrays with the shapes and dtypes of one state, and of the step data of one timestep; only these are
         looked at. A slot has the bytes of the larger of the two. None: the first `save` of that kind decides
         what it looks like, within the size of the slots; where both are None, it decides that as well.
+    room : int, optional
+        Bytes that all slots share, >= 0; each takes what it needs when it is saved. None: every slot has
+        bytes of its own.
     """
 
     #: What errors call the tier.
     tier_name: ClassVar[str]
-    #: Slots begin at multiples of so many bytes, a multiple of 64.
-    _alignment: ClassVar[int] = 64
 
     def __init__(
         self,
         n_slots: int,
         arrays_like: Sequence[npt.NDArray[Any]] | None,
         step_data_like: Sequence[npt.NDArray[Any]] | None,
+        room: int | None,
     ) -> None:
         self._n_slots = operator.index(n_slots)
         if self._n_slots < 0:
@@ -87,6 +138,10 @@ class SlotStorage(Storage):
         self._held: list[tuple[int, Content] | None] = [None] * self._n_slots
         self._layouts: list[_Layout | None] = [None, None]  # by content
         self._slot_nbytes = 0
+        self._nbytes = 0 if room is None else operator.index(room)
+        if self._nbytes < 0:
+            raise ValueError(f"room must be >= 0 bytes, got {room}")
+        self._room = None if room is None else _Room()
         #: What copies arrays to a byte offset, and back; None before the slots are reserved.
         self._write: Mover | None = None
         self._read: Mover | None = None
@@ -98,6 +153,42 @@ class SlotStorage(Storage):
         if known:
             self._take(max(known))
 
+    @staticmethod
+    def room_for(
+        instructions: Iterable[Instruction],
+        tier: int,
+        arrays_like: Sequence[npt.NDArray[Any]],
+        step_data_like: Sequence[npt.NDArray[Any]],
+    ) -> int:
+        """Return how many bytes a schedule needs as `room` in one of its tiers.
+
+        Parameters
+        ----------
+        instructions : iterable of Instruction
+            The schedule; it is gone through once.
+        tier : int
+            Number of the tier, >= 0.
+        arrays_like, step_data_like : sequence of numpy.ndarray
+            Arrays like those of one state and of the step data of one timestep.
+
+        Returns
+        -------
+        int
+            The least that does [bytes].
+        """
+        sizes = [slot_nbytes(arrays) for arrays in (arrays_like, step_data_like)]
+        room, most = _Room(), 0
+        for i in instructions:
+            if i.tier != tier:
+                continue
+            assert i.slot is not None
+            if i.content is not None and i.kind is Kind.SAVE:
+                room.take(room.gap(sizes[i.content]), sizes[i.content], i.slot)
+                most = max(most, room.end)
+            elif not i.keep:
+                room.give_back(i.slot)
+        return most
+
     # --- what it is -----------------------------------------------------------------------------------------
 
     @property
@@ -108,7 +199,7 @@ class SlotStorage(Storage):
     @property
     def nbytes(self) -> int:
         """How many bytes all slots take together; 0 before the arrays are known and after `close`."""
-        return 0 if self._closed else self._n_slots * self._slot_nbytes
+        return 0 if self._write is None else self._nbytes
 
     @property
     def state_nbytes(self) -> int:
@@ -176,11 +267,16 @@ class SlotStorage(Storage):
             layout = self._learn(arrays, content, slot, t)
         elif not _fit(arrays, layout.arrays):
             raise self._misfit(arrays, layout.arrays, content, slot, t)
-        assert self._write is not None
+        write, room = self._write, self._room
+        assert write is not None
+        offset = slot * self._slot_nbytes if room is None else self._gap(layout, slot, t)
         try:
-            self._write(slot * self._slot_nbytes, arrays)
+            write(offset, arrays)
         except OSError as error:
             raise self._error(f"cannot save {_name(t, content)}: {error}", slot, t) from error
+        if room is not None:
+            room.give_back(slot)  # what an interrupt at this point of an earlier call may have left
+            room.take(offset, layout.slot_nbytes, slot)
         slots[slot] = t, content
         return layout.nbytes
 
@@ -223,13 +319,13 @@ class SlotStorage(Storage):
             raise self._error(f"cannot load {_name(t, content)}: the slot {what}", slot, t)
         if type(arrays) is not list and type(arrays) is not tuple:
             arrays = tuple(arrays)
-        layout = self._layouts[content]
+        layout, read, room = self._layouts[content], self._read, self._room
         assert layout is not None
-        assert self._read is not None
+        assert read is not None
         if not _fit(arrays, layout.arrays):
             raise self._misfit(arrays, layout.arrays, content, slot, t)
         try:
-            self._read(slot * self._slot_nbytes, arrays)
+            read(slot * self._slot_nbytes if room is None else room.begin(slot), arrays)
         except OSError as error:
             raise self._error(f"cannot load {_name(t, content)}: {error}", slot, t) from error
         except (BufferError, ValueError):
@@ -263,13 +359,17 @@ class SlotStorage(Storage):
         if slots[slot] is None:
             raise self._error("cannot free a slot that is empty", slot)
         slots[slot] = None
+        if self._room is not None:
+            self._room.give_back(slot)
 
     def clear(self) -> None:
-        """Make every slot empty and keep the room, for the next shot."""
+        """Make every slot empty and keep what they lie in, for the next shot."""
         self._held = [None] * len(self._held)
+        if self._room is not None:
+            self._room = _Room()
 
     def close(self) -> None:
-        """Give the room back; may be called again. Saving and loading are errors from now on."""
+        """Give back what the slots lie in; may be called again. Saving and loading are errors from now on."""
         self._closed = True
         self._held = []
         self._write = self._read = None
@@ -279,7 +379,7 @@ class SlotStorage(Storage):
 
     @abc.abstractmethod
     def _reserve(self, nbytes: int) -> tuple[Mover, Mover]:
-        """Take the room for all slots, which use it from byte 0 on; called once.
+        """Take so many bytes for all slots, which count them from 0; called once.
 
         Returns
         -------
@@ -290,22 +390,36 @@ class SlotStorage(Storage):
 
     @abc.abstractmethod
     def _release(self) -> None:
-        """Give the room back; may be called again, and without `_reserve`."""
+        """Give the bytes back; may be called again, and without `_reserve`."""
 
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _take(self, nbytes: int) -> None:
         """Fix the size of a slot, and reserve all of them."""
-        nbytes = -(-nbytes // self._alignment) * self._alignment
-        self._write, self._read = self._reserve(self._n_slots * nbytes)
+        if self._room is None:
+            self._nbytes = self._n_slots * nbytes
+        self._write, self._read = self._reserve(self._nbytes)
         self._slot_nbytes = nbytes
+
+    def _gap(self, layout: _Layout, slot: int, t: int) -> int:
+        """Return where a slot of the shared room is to begin."""
+        assert self._room is not None
+        offset = self._room.gap(layout.slot_nbytes)
+        if offset + layout.slot_nbytes > self._nbytes:
+            raise self._error(
+                f"the {layout.slot_nbytes} bytes of the slot do not fit in a gap of the {self._nbytes} that "
+                "all slots share; give more room=",
+                slot,
+                t,
+            )
+        return offset
 
     def _learn(self, arrays: Sequence[npt.NDArray[Any]], content: Content, slot: int, t: int) -> _Layout:
         """Let the first save of a content decide what it looks like."""
         layout = self._layout_of(arrays, content, slot, t)
         if self._write is None:
             self._take(layout.slot_nbytes)
-        elif layout.slot_nbytes > self._slot_nbytes:
+        elif self._room is None and layout.slot_nbytes > self._slot_nbytes:
             raise ArrayShapeError(
                 f"the {_NOUNS[content]} takes {layout.slot_nbytes} bytes, but the slots have "
                 f"{self._slot_nbytes}; give {_ARGUMENTS[content]}= when the storage is made",
@@ -335,7 +449,8 @@ class SlotStorage(Storage):
             what = f"arrays of dtype {dtypes} cannot be stored: {error}"
             raise ArrayTypeError(what, self.tier_name, slot, t) from error
         nbytes = sum(array.nbytes for array in state)
-        return _Layout(tuple((array.shape, array.dtype) for array in state), nbytes, packed)
+        arrays_of = tuple((array.shape, array.dtype) for array in state)
+        return _Layout(arrays_of, nbytes, packed)
 
     def _misfit(
         self, arrays: Sequence[Any], expected: _Arrays, content: Content, slot: int, t: int
