@@ -81,6 +81,57 @@ def test_gradient_and_memory_for_every_budget(slices, expected):
             assert adjoint.plan.forward_steps == N
 
 
+@pytest.mark.parametrize("slices", [3, 4, 8, 20])
+@pytest.mark.parametrize("slow", [0.0, 2e-3, 1.0])
+def test_snapshots_on_disk_give_the_same_gradient(slices, slow, expected, stored, tmp_path):
+    """Bit for bit, as planned, within both budgets, for shots of other lengths too; no file is left."""
+    case = acoustic()
+    piece = 35 * 31 * 4
+    budget = slices * piece + 4096
+    costs = Costs(forward_step=1e-3, reverse_step=1e-3, save=(5e-4, slow), load=(5e-4, slow))
+    with CheckpointedAdjoint(
+        case.build, memory=budget, disk="1 MB", disk_dir=tmp_path, arguments=case.arguments, costs=costs
+    ) as adjoint:
+        for _ in range(2):
+            assert np.array_equal(case.shot(adjoint)["grad"], expected)
+        plan = adjoint.plan
+        assert adjoint.memory_held <= plan.planned_bytes <= budget
+        assert adjoint.disk_held == plan.planned_disk_bytes <= 1_000_000
+        assert (plan.family == "revolve") == (adjoint.disk_held == 0)
+        profiler = adjoint.profiler
+        assert profiler[Kind.FORWARD].steps == plan.forward_steps
+        assert profiler[Kind.FORWARD].calls == plan.forward_calls
+        assert profiler[Kind.REVERSE].calls == plan.reverse_calls
+        assert tuple(tier.saves.calls for tier in profiler.tiers) == plan.saves_per_tier
+        assert tuple(tier.loads.calls for tier in profiler.tiers) == plan.loads_per_tier
+        if slow < 1.0 and slices < 8:
+            assert plan.family != "revolve"
+            assert len(list(tmp_path.iterdir())) == 1
+        results = []
+        for runner in (stored, adjoint):
+            case.results[0].data_with_halo[:] = 0
+            runner.forward(time_M=N // 2)
+            case.residual.data[:] = case.receivers.data
+            runner.reverse(time_M=N // 2)
+            results.append(np.array(case.results[0].data))
+        assert np.array_equal(*results)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_is_measured_where_snapshots_will_lie(expected, tmp_path):
+    case = acoustic()
+    with CheckpointedAdjoint(
+        case.build, memory=30_000, disk="1 MB", disk_dir=tmp_path, arguments=case.arguments
+    ) as adjoint:
+        assert adjoint.costs.tiers == 2
+        assert adjoint.costs.save_at(1) > 0
+        assert np.array_equal(case.shot(adjoint)["grad"], expected)
+    with pytest.raises(ValueError, match="disk="):
+        CheckpointedAdjoint(case.build, memory=30_000, disk_dir=tmp_path, arguments=case.arguments)
+    with pytest.raises(ValueError, match="n_checkpoints= and disk="):
+        CheckpointedAdjoint(case.build, n_checkpoints=3, disk="1 MB", arguments=case.arguments)
+
+
 @pytest.mark.parametrize("window", [2, 3, 7, N - 1, N, N + 1])
 def test_windows_from_the_smallest_to_all_timesteps(window, expected):
     case = acoustic()

@@ -8,6 +8,7 @@ import functools
 import logging
 import operator as _operator
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +23,8 @@ from ..errors import BudgetError, ScheduleError
 from ..planning import Plan, plan
 from ..profiling import Profiler
 from ..revolver import Revolver
-from ..schedules import Revolve
-from ..storage import MemoryStorage
+from ..schedules import Revolve, Schedule
+from ..storage import DiskStorage, MemoryStorage, Storage
 from ..storage.memory import slot_nbytes
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
@@ -69,6 +70,10 @@ class CheckpointedAdjoint:
     memory : int, float or str, optional
         Budget for the forward fields' rings and all snapshots together: bytes, or a string such as ``"2
         GiB"``. None: half of the memory that is free (``PYREVOLVE_MEMORY`` names another size or share).
+    disk : int, float or str, optional
+        Budget for snapshots on disk, beside `memory`. None: none are put there.
+    disk_dir : path-like, optional
+        A directory for them; None: where temporary files go. A file in it is removed by ``close()``.
     n_checkpoints : int, optional
         Snapshots, instead of a budget; >= 1, or >= 0 where the initial state is zero or made by a function.
     window : int, optional
@@ -135,6 +140,8 @@ class CheckpointedAdjoint:
         build: Callable[[Any], Any],
         *,
         memory: Bytes | None = None,
+        disk: Bytes | None = None,
+        disk_dir: str | os.PathLike[str] | None = None,
         n_checkpoints: int | None = None,
         window: int | None = None,
         arguments: Mapping[str, Any] | None = None,
@@ -151,6 +158,10 @@ class CheckpointedAdjoint:
             raise TypeError(f"build must be a function build(save), got {type(build).__name__}")
         if n_checkpoints is not None and memory is not None:
             raise ValueError("n_checkpoints= and memory= exclude each other; give one of them")
+        if n_checkpoints is not None and disk is not None:
+            raise ValueError("n_checkpoints= and disk= exclude each other; give memory= beside disk=")
+        if disk is None and disk_dir is not None:
+            raise ValueError("disk_dir= is of no use without disk=, the budget there")
         if initial not in ("zeros", "keep") and not callable(initial):
             raise ValueError(f'initial must be "zeros", "keep" or a function, got {initial!r}')
         if adjoint not in ("zeros", "keep"):
@@ -165,13 +176,16 @@ class CheckpointedAdjoint:
         self._threads = threads
         self.self_check = self_check
         self._revolver: Revolver | None = None
-        self._storage: MemoryStorage | None = None
+        self._storages: tuple[Storage, ...] = ()
+        self._disk = disk
+        self._disk_dir = tempfile.gettempdir() if disk_dir is None else disk_dir
         self._poison: Poison | None = None
         self._turned = False
         self._closed = False
         self._shot: dict[str, Any] = {}
         self._limit: int | None = None
         self._most_snapshots = 0
+        self._planned: Callable[..., Plan] = plan
         self._forward_range = _NOTHING
         self._forced: Revolve | None = None
 
@@ -238,8 +252,12 @@ class CheckpointedAdjoint:
     @property
     def memory_held(self) -> int:
         """Bytes that the forward fields and the snapshots take now."""
-        snapshots = 0 if self._storage is None else self._storage.nbytes
-        return self._made.forward_bytes + snapshots
+        return self._made.forward_bytes + sum(storage.nbytes for storage in self._storages[:1])
+
+    @property
+    def disk_held(self) -> int:
+        """Bytes that snapshots take on disk now."""
+        return sum(storage.nbytes for storage in self._storages[1:])
 
     def __repr__(self) -> str:
         return (
@@ -386,7 +404,7 @@ class CheckpointedAdjoint:
         """Give the memory of the snapshots back; may be called again."""
         if self._revolver is not None:
             self._revolver.close()
-        self._close_storage()
+        self._close_storages()
         self._turned = False
         self._closed = True
 
@@ -409,8 +427,9 @@ class CheckpointedAdjoint:
         span = made.forward_range
         n = span.n_timesteps
         measure = costs is None and n > 0 and not (n_checkpoints is not None and window is not None)
+        directory = None if self._disk is None else self._disk_dir
         if measure:
-            costs = self._measure(made, n, cache=self._cache)
+            costs = self._measure(made, n, cache=self._cache, directory=directory)
             _LOG.info("measured on a ring of %d: %s", made.ring, costs)
         chosen = self._choose(made, sizes, n, budget, n_checkpoints, window, costs)
         ring = max(chosen.window + sizes.gap, sizes.smallest_ring)
@@ -437,7 +456,7 @@ class CheckpointedAdjoint:
             )
         if measure and rebuilt and chosen.predicted_seconds > _REFINE_ABOVE:
             # A longer ring is further away from the processor; the window stays, the prediction improves.
-            costs = self._measure(made, n, cache=self._cache)
+            costs = self._measure(made, n, cache=self._cache, directory=directory)
             chosen = self._choose(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
         _LOG.info("%s", chosen)
         self._most_snapshots = chosen.n_snapshots
@@ -530,18 +549,22 @@ class CheckpointedAdjoint:
                 window = sizes.max_window if fixed and sizes.max_window else sizes.min_window
             return self._exact(made, sizes, n, n_checkpoints, window, costs)
         assert budget is not None
-        return plan(
-            n,
+        self._planned = functools.partial(
+            plan,
             state_bytes=sizes.state_bytes,
             window_slice_bytes=sizes.slice_bytes,
             memory=budget,
+            disk=self._disk,
             fixed_bytes=sizes.fixed_bytes,
             lookback=made.retained.lookback,
             lag=made.retained.lag,
             initial_state="free" if self._free else "stored",
+            costs=costs,
+        )
+        return self._planned(
+            n,
             min_window=sizes.min_window if window is None else window,
             max_window=sizes.max_window if window is None else window,
-            costs=costs,
         )
 
     def _exact(
@@ -698,9 +721,15 @@ class CheckpointedAdjoint:
 
     # --- running --------------------------------------------------------------------------------------------
 
-    def _schedule_for(self, n: int) -> Revolve:
+    def _schedule_for(self, n: int) -> Schedule:
         """Return the schedule of a shot of n timesteps: the window is built in, snapshots fill the budget."""
         chosen = self._plan
+        if self._disk is not None:
+            same = n == chosen.n_timesteps
+            plan_here = (
+                chosen if same else self._planned(n, min_window=chosen.window, max_window=chosen.window)
+            )
+            return plan_here.schedule
         schedule = Revolve(
             n,
             max(self._most_snapshots, 0 if self._free else 1),
@@ -726,16 +755,19 @@ class CheckpointedAdjoint:
         if self._revolver is not None and self._revolver.n_timesteps == n and poisoned == self.self_check:
             self._revolver.reset()
             return self._revolver
-        schedule = self._forced
-        if schedule is None:
-            schedule = self._schedule_for(n)
-        elif schedule.n_timesteps != n:
-            raise ValueError(f"a shot of {n} timesteps cannot be verified over {schedule.n_timesteps}")
-        if self._storage is None or self._storage.n_slots < schedule.peak_snapshots:
-            self._close_storage()
-            self._storage = MemoryStorage(
-                schedule.peak_snapshots, made.checkpoint.get_data(0), threads=self._threads
-            )
+        if self._forced is not None and self._forced.n_timesteps != n:
+            raise ValueError(f"a shot of {n} timesteps cannot be verified over {self._forced.n_timesteps}")
+        schedule = self._schedule_for(n) if self._forced is None else self._forced
+        slots = [tier.peak for tier in schedule.counts.tiers]
+        if len(slots) != len(self._storages) or any(
+            storage.n_slots < needed for storage, needed in zip(self._storages, slots, strict=True)
+        ):
+            self._close_storages()
+            arrays = made.checkpoint.get_data(0)
+            memory = MemoryStorage(slots[0], arrays, threads=self._threads)
+            self._storages = (memory,)
+            if len(slots) > 1:
+                self._storages += (DiskStorage(slots[1], arrays, directory=self._disk_dir),)
         self._poison = None
         checkpoint: Any = made.checkpoint
         forward: Any = made.runner
@@ -743,35 +775,36 @@ class CheckpointedAdjoint:
         if self.self_check:
             self._poison = Poison(made.checkpoint, forward, reverse, made.shift)
             checkpoint, forward, reverse = self._poison.checkpoint, self._poison.forward, self._poison.reverse
-        self._revolver = Revolver(checkpoint, forward, reverse, schedule=schedule, storage=self._storage)
-        self._storage.clear()
+        self._revolver = Revolver(checkpoint, forward, reverse, schedule=schedule, storage=self._storages)
+        for storage in self._storages:
+            storage.clear()
         return self._revolver
 
     @contextlib.contextmanager
     def _verifying(self, schedule: Revolve, *, self_check: bool) -> Iterator[None]:
         """Run shots by another schedule, in a storage of its own."""
         self._check_open()
-        kept = self._forced, self.self_check, self._limit, self._storage
-        self._forced, self.self_check, self._limit, self._storage = (
+        kept = self._forced, self.self_check, self._limit, self._storages
+        self._forced, self.self_check, self._limit, self._storages = (
             schedule,
             self_check,
             schedule.n_timesteps,
-            None,
+            (),
         )
         self._revolver = self._poison = None
         try:
             yield
         finally:
-            self._close_storage()
-            self._forced, self.self_check, self._limit, self._storage = kept
+            self._close_storages()
+            self._forced, self.self_check, self._limit, self._storages = kept
             self._revolver = self._poison = None
             self._turned = False
 
-    def _close_storage(self) -> None:
-        """Give the memory of the snapshots back."""
-        if self._storage is not None:
-            self._storage.close()
-        self._storage = None
+    def _close_storages(self) -> None:
+        """Give the memory of the snapshots back, and remove what is on disk."""
+        for storage in self._storages:
+            storage.close()
+        self._storages = ()
 
     def _prepare_poison(self, poison: Poison) -> None:
         """Put x_0 into the fields, find out what the forward operator writes, and poison the rest."""
