@@ -14,6 +14,8 @@ from .measuring import measure_costs
     schedules, as sequences of `Instruction`
 `Online`
     the same where the number of timesteps is not known in advance
+`HRevolve`, `DiskRevolve`, `PeriodicDiskRevolve`
+    schedules that weigh the costs of several tiers
 `MemoryStorage`, `DiskStorage`
     where snapshots are kept
 `pyrevolve.devito`
@@ -33,12 +35,15 @@ from .revolver import Revolver
 from .schedules import (
     CAMS,
     AsyncTwoTier,
+    DiskRevolve,
     ForwardOnly,
+    HRevolve,
     Layout,
     Mixed,
     Multistage,
     Online,
     Periodic,
+    PeriodicDiskRevolve,
     Revolve,
     Schedule,
     StoreAll,
@@ -67,6 +72,9 @@ __all__ = [
     "TwoLevel",
     "Periodic",
     "AsyncTwoTier",
+    "HRevolve",
+    "DiskRevolve",
+    "PeriodicDiskRevolve",
     "StoreAll",
     "Mixed",
     "CAMS",

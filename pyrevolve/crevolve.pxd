@@ -146,6 +146,39 @@ cdef extern from "revolve/mixed.hpp" namespace "revolve" nogil:
     int64_t cpp_peak_units "revolve::peak_units"(shared_ptr[CppMixedTable], InterruptCheck) except +
 
 
+cdef extern from "revolve/hierarchical.hpp" namespace "revolve" nogil:
+    cdef int64_t cpp_unbounded "revolve::kUnbounded"
+
+    cdef cppclass CppTierCosts "revolve::TierCosts":
+        int64_t capacity
+        double write
+        double read
+        cbool one_read
+
+    cdef cppclass CppHierarchicalProblem "revolve::HierarchicalProblem":
+        int64_t timesteps
+        CppWindowModel model
+        cbool free_initial_state
+        double forward_step
+        double forward_call
+        double reverse_call
+        vector[CppTierCosts] tiers
+        void validate() except +
+
+    cdef cppclass CppHierarchicalTables "const revolve::HierarchicalTables":
+        double cost() noexcept
+
+    cdef cppclass CppPeriodicDiskPlan "revolve::PeriodicDiskPlan":
+        int64_t period
+        double cost
+
+    shared_ptr[CppHierarchicalTables] plan_hierarchical(
+        const CppHierarchicalProblem&, InterruptCheck) except +
+    CppPeriodicDiskPlan plan_periodic_disk(CppHierarchicalProblem, int64_t, InterruptCheck) except +
+    unique_ptr[CppSchedule] hierarchical_schedule(shared_ptr[CppHierarchicalTables]) except +
+    unique_ptr[CppSchedule] periodic_disk_schedule(const CppPeriodicDiskPlan&) except +
+
+
 cdef extern from "revolve/window_plan.hpp" namespace "revolve" nogil:
     cdef cppclass CppStepCosts "revolve::StepCosts":
         double forward_step
@@ -318,6 +351,14 @@ cdef class CRevolve:
     cdef CppOnlineRevolve* online
     cdef readonly int64_t snapshots
     cdef readonly object timesteps
+
+
+cdef class HierarchicalPlan:
+    cdef shared_ptr[CppHierarchicalTables] tables
+
+
+cdef class PeriodicDiskPlan:
+    cdef CppPeriodicDiskPlan plan
 
 
 cdef class Arena:

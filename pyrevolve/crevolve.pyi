@@ -286,6 +286,42 @@ class CRevolve:
     @property
     def info(self) -> int: ...
 
+class HierarchicalPlan:
+    def __init__(
+        self,
+        timesteps: SupportsIndex,
+        tiers: Sequence[tuple[SupportsIndex | None, float, float, bool]],
+        window: SupportsIndex,
+        lookback: SupportsIndex,
+        lag: SupportsIndex,
+        free_initial: bool,
+        forward_step: float,
+        forward_call: float,
+        reverse_call: float,
+    ) -> None: ...
+    @property
+    def cost(self) -> float: ...
+    def instructions(self) -> Instructions: ...
+
+class PeriodicDiskPlan:
+    def __init__(
+        self,
+        timesteps: SupportsIndex,
+        tiers: Sequence[tuple[SupportsIndex | None, float, float, bool]],
+        window: SupportsIndex,
+        lookback: SupportsIndex,
+        lag: SupportsIndex,
+        period: SupportsIndex | None,
+        forward_step: float,
+        forward_call: float,
+        reverse_call: float,
+    ) -> None: ...
+    @property
+    def period(self) -> int: ...
+    @property
+    def cost(self) -> float: ...
+    def instructions(self) -> Instructions: ...
+
 class Arena:
     def __init__(self, nbytes: SupportsIndex) -> None: ...
     @property

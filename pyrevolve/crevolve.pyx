@@ -709,6 +709,88 @@ cdef class CRevolve:
         return 0
 
 
+# --- several tiers ---------------------------------------------------------------------------------------
+
+cdef CppHierarchicalProblem _hierarchical(timesteps, tiers, window, lookback, lag, bint free_initial,
+                                          double forward_step, double forward_call,
+                                          double reverse_call) except *:
+    cdef CppHierarchicalProblem problem
+    cdef CppTierCosts costs
+    problem.timesteps = _integer(timesteps, "n_timesteps")
+    problem.model = _problem(timesteps, 1, window, lookback, lag, free_initial).model
+    problem.free_initial_state = free_initial
+    problem.forward_step = forward_step
+    problem.forward_call = forward_call
+    problem.reverse_call = reverse_call
+    for capacity, write, read, one_read in tiers:
+        costs.capacity = cpp_unbounded if capacity is None else _integer(capacity, "capacities")
+        if capacity is not None and costs.capacity < 0:
+            raise ValueError(f"capacities must be >= 0, got {capacity}")
+        costs.write = write
+        costs.read = read
+        costs.one_read = one_read
+        problem.tiers.push_back(costs)
+    problem.validate()
+    return problem
+
+
+@cython.final
+cdef class HierarchicalPlan:
+    """Solved tables of a hierarchical schedule; any number of iterators share them.
+
+    `tiers`: (capacity or None, write cost, read cost, whether a snapshot is read only once) of each, the
+    fastest first.
+    """
+
+    def __cinit__(self, timesteps, tiers, window, lookback, lag, free_initial, forward_step, forward_call,
+                  reverse_call):
+        cdef CppHierarchicalProblem problem = _hierarchical(
+            timesteps, tiers, window, lookback, lag, free_initial, forward_step, forward_call, reverse_call)
+        with nogil:
+            self.tables = plan_hierarchical(problem, check_signals)
+
+    @property
+    def cost(self):
+        """Least cost, reverse steps not counted."""
+        return dereference(self.tables).cost()
+
+    def instructions(self):
+        """Return a new iterator over the instructions."""
+        return _instructions(hierarchical_schedule(self.tables))
+
+
+@cython.final
+cdef class PeriodicDiskPlan:
+    """Solved segments of a schedule with a snapshot in tier 1 every `period` timesteps.
+
+    `tiers` as for `HierarchicalPlan`, two of them; `period` None: the best period.
+    """
+
+    def __cinit__(self, timesteps, tiers, window, lookback, lag, period, forward_step, forward_call,
+                  reverse_call):
+        cdef CppHierarchicalProblem problem = _hierarchical(
+            timesteps, tiers, window, lookback, lag, False, forward_step, forward_call, reverse_call)
+        cdef int64_t every = 0 if period is None else _integer(period, "period")
+        if period is not None and every < 1:
+            raise ValueError(f"period must be >= 1 timestep, got {period}; leave it out for the best one")
+        with nogil:
+            self.plan = plan_periodic_disk(problem, every, check_signals)
+
+    @property
+    def period(self):
+        """Timesteps between forced snapshots; 0 where the window holds the run."""
+        return self.plan.period
+
+    @property
+    def cost(self):
+        """Cost, reverse steps not counted."""
+        return self.plan.cost
+
+    def instructions(self):
+        """Return a new iterator over the instructions."""
+        return _instructions(periodic_disk_schedule(self.plan))
+
+
 # --- memory and copies ---------------------------------------------------------------------------------
 
 @cython.final
