@@ -7,8 +7,7 @@ again. The parts, from the user's side:
     what a state is, and what runs forward and in reverse: to be subclassed
 `Revolver`
     the driver: ``apply_forward()``, ``apply_reverse()``, ``reset()``
-from .measuring import measure_costs
-`plan`, `plan_curve`, `Plan`, `Costs`
+`plan`, `plan_curve`, `Plan`, `Costs`, `measure_costs`
     from budgets of memory and disk to the fastest schedule
 `Revolve`, `Multistage`, `TwoLevel`, `AsyncTwoTier`, `Periodic`, `Mixed`, `CAMS`, `StoreAll`, `ForwardOnly`
     schedules, as sequences of `Instruction`
