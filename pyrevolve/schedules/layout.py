@@ -6,7 +6,7 @@ import dataclasses
 import operator
 from collections.abc import Iterable
 
-__all__ = ["Layout", "index"]
+__all__ = ["Layout", "check_layout", "index"]
 
 
 def index(name: str, value: object) -> int:
@@ -67,3 +67,9 @@ def _states(stored: Iterable[tuple[int, ...]]) -> Iterable[tuple[int, int, int]]
             yield numbers[0], numbers[1], numbers[2]
         else:
             raise ValueError(f"stored states are told as (t, slot) or (t, tier, slot), got {state!r}")
+
+
+def check_layout(layout: object) -> None:
+    """Raise TypeError where what is given as a layout is neither a `Layout` nor None."""
+    if layout is not None and not isinstance(layout, Layout):
+        raise TypeError(f"layout must be pyrevolve.Layout or None, got {type(layout).__name__}")

@@ -10,7 +10,7 @@ from typing import Literal
 from ..costs import Costs
 from ..crevolve import Counts, Instructions, place_ranks, rank_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, index
+from .layout import Layout, check_layout, index
 from .offline import Revolve
 
 __all__ = ["COPIES_TO_DISK", "Multistage"]
@@ -100,12 +100,16 @@ class Multistage(Schedule):
         whole = self._in_one_tier
         for name in ("n_timesteps", "window", "lookback", "lag"):
             object.__setattr__(self, name, getattr(whole, name))
-        for t, tier, slot in self.layout.stored if self.layout is not None else ():
+        check_layout(self.layout)
+        if self.layout is None:
+            return
+        for t, tier, slot in self.layout.stored:
             if tier not in (0, 1) or slot >= (self.n_snapshots, self.n_on_disk)[tier]:
                 raise ValueError(
                     f"x_{t} is said to be in slot {slot} of tier {tier}, but there are "
                     f"{self.n_snapshots} slots in tier 0 and {self.n_on_disk} in tier 1"
                 )
+        self.instructions()  # checks that the run can stand like this
 
     @classmethod
     def from_layout(

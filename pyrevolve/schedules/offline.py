@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, index
+from .layout import Layout, check_layout, index
 
 __all__ = ["Revolve", "StoreAll"]
 
@@ -225,7 +225,8 @@ class Revolve(Schedule):
 
 
 def _check_slots(layout: Layout | None, n_snapshots: int) -> None:
-    """Raise where a layout names a slot that does not exist."""
+    """Raise where a layout is none, or names a slot that does not exist."""
+    check_layout(layout)
     for t, tier, slot in layout.stored if layout is not None else ():
         if tier != 0 or slot >= n_snapshots:
             raise ValueError(

@@ -163,6 +163,9 @@ namespace {
 /// SIAM, doi:10.1137/1.9780898718508, chapter 10).
 class Selection {
 public:
+    /// Where more states are stored, exchanging them one by one takes too long.
+    static constexpr std::size_t kMostExchanged = 64;
+
     Selection(const WindowedProblem& problem, const Layout& layout, InterruptCheck check)
         : model_(problem.model),
           slots_(problem.snapshots),
@@ -170,8 +173,10 @@ public:
           end_(layout.end_of_chains(problem.timesteps, problem.model.lag)),
           poll_(check) {
         if (problem.free_initial_state) starts_.push_back({0, kFreeTier, -1});
+        // What the workspace holds, or will once it has run on to the end, needs no state.
+        const std::int64_t bottom = std::min(remaining(), reached_bottom());
         for (const StoredState& state : layout.stored) {
-            const bool of_use = state.t - model_.lookback < remaining();
+            const bool of_use = state.t - model_.lookback < bottom;
             if (of_use && !(problem.free_initial_state && state.t == 0)) starts_.push_back(state);
         }
         free_initial_ = problem.free_initial_state;
@@ -279,6 +284,44 @@ public:
             }
         }
         return {shift, least};
+    }
+
+    /// Keeps one state more, or one less, or another between the same neighbours, as long as that takes fewer forward
+    /// steps with the moves that go with it, which the shortest path knows nothing of.
+    void exchange(std::vector<std::size_t>& kept, std::vector<std::int64_t>& shift, wide_t& steps) {
+        const auto try_out = [&](std::vector<std::size_t> other) {
+            if (other.empty() || !carries_all_before(other[0]) || slots_beside(other.size() - 1) < 0)
+                return false;
+            auto [other_shift, other_steps] = shifts(other);
+            if (other_steps >= steps) return false;
+            std::tie(kept, shift, steps) =
+                std::make_tuple(std::move(other), std::move(other_shift), other_steps);
+            return true;
+        };
+        const auto improve = [&] {
+            for (std::size_t i = 0; i < starts_.size(); ++i) {
+                const auto at = std::lower_bound(kept.begin(), kept.end(), i);
+                const auto rank = at - kept.begin();
+                if (at != kept.end() && *at == i) {
+                    std::vector<std::size_t> without = kept;
+                    without.erase(without.begin() + rank);
+                    if (try_out(std::move(without))) return true;
+                    continue;
+                }
+                std::vector<std::size_t> with = kept;
+                with.insert(with.begin() + rank, i);
+                for (const auto replaced : {rank - 1, rank + 1}) {
+                    if (replaced < 0 || replaced >= static_cast<std::ptrdiff_t>(with.size())) continue;
+                    std::vector<std::size_t> instead = with;
+                    instead.erase(instead.begin() + replaced);
+                    if (try_out(std::move(instead))) return true;
+                }
+                if (try_out(std::move(with))) return true;
+            }
+            return false;
+        };
+        while (!kept.empty() && starts_.size() <= kMostExchanged && improve()) {
+        }
     }
 
     const std::vector<StoredState>& starts() const noexcept { return starts_; }
@@ -436,6 +479,7 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
                 std::tie(kept, shift, steps) = std::tie(all, other, other_steps);
             }
         }
+        selection.exchange(kept, shift, steps);
         if (selection.better_anew(steps)) kept.clear();
         if (kept.empty()) {
             // Nothing is stored yet that carries the first timesteps: the workspace must still be able to.
