@@ -8,6 +8,7 @@ x_n.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -99,13 +100,14 @@ def finish(
     moves, so 2^k programs.
     """
 
-    def chains(kept: Sequence[int], end: int) -> float:
+    @cache
+    def chains(kept: tuple[int, ...], end: int) -> float:
         """Reverse everything to the left of x_end."""
         if end <= lag - 1:
             return 0
         if not kept:
             return closed_form.chain_steps(end, snapshots, window, lookback) if free_initial else INFINITY
-        *left, start = kept
+        left, start = kept[:-1], kept[-1]
         free = snapshots - len(kept)
         if end <= start:
             return chains(left, min(end, start - lookback))
@@ -133,7 +135,7 @@ def finish(
             elif position - retained < end:
                 best = min(best, chains(kept, position - retained))
             if len(kept) < snapshots:
-                best = min(best, chains(sorted({*kept, position}), end))
+                best = min(best, chains(tuple(sorted({*kept, position})), end))
     return best
 
 
