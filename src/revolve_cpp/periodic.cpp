@@ -183,6 +183,103 @@ ScheduleTally periodic_counts(const PeriodicProblem& problem) {
     return result;
 }
 
+namespace {
+
+double time_of(const StepCosts& steps, const ChainCounts& counts, std::int64_t reversed) {
+    const auto real = [](wide_t count) { return static_cast<double>(count); };
+    return steps.forward_step * real(counts.forward_steps) + steps.reverse_step * real(reversed) +
+           steps.forward_call * real(counts.forward_calls) + steps.reverse_call * real(counts.reverse_calls) +
+           steps.save * real(counts.saves) + steps.load * real(counts.loads);
+}
+
+/// What lies behind the last full segment, in seconds.
+struct Tail {
+    double sweep = 0;        ///< from its start to the end of the run, snapshots in RAM included
+    double before_load = 0;  ///< from there until a snapshot of the spine is loaded
+    bool loads = false;      ///< whether that is the tail's own start, which lies in the slow tier then
+    double after_load = 0;   ///< from that load to the next, the copy from the buffer included
+};
+
+Tail tail_of(const PeriodicProblem& problem, const StepCosts& steps) {
+    const WindowModel& model = problem.model;
+    const auto [full, x] = problem.segments();
+    const std::int64_t closing = full == 0 ? problem.closing() : model.lookback;
+    const bool free_start = full == 0 && problem.free_initial_state;
+    ChainCounts sweep;
+    sweep.forward_steps = x;
+    sweep.forward_calls = 1;
+    ChainNode node = model.node(x, problem.chain_slots());
+    for (std::int64_t left = x; left > model.window && node.slots > 0;) {
+        const std::int64_t m = model.split(node, left);
+        if (model.lookback == 0 && left - m <= model.window) break;
+        left -= m;
+        node = model.right_of(node, left);
+        ++sweep.saves;
+        ++sweep.forward_calls;
+    }
+    ChainCounts rest = model.chain(x, problem.chain_slots(), closing);
+    rest.forward_steps -= sweep.forward_steps;
+    rest.forward_calls -= sweep.forward_calls;
+    rest.saves -= sweep.saves;
+    // With lag 0 the last place is timestep n, which does not exist; it may be all of the first leaf.
+    const std::int64_t beyond = 1 - model.lag;
+    const bool alone = x > model.window ? model.window == 1 : x == 1 && x + closing > model.window;
+    if (beyond == 1 && alone) --rest.reverse_calls;
+    Tail tail;
+    if (problem.copies() && !free_start) ++sweep.saves;
+    tail.sweep = time_of(steps, sweep, 0);
+    const double reversal = time_of(steps, rest, x + closing - beyond);
+    tail.loads = !problem.copies() && !free_start && rest.loads > 0;
+    tail.before_load = reversal;
+    if (tail.loads) {
+        const std::int64_t reversed = std::min(x, model.window) - beyond;
+        tail.before_load =
+            steps.reverse_step * static_cast<double>(reversed) + (reversed > 0 ? steps.reverse_call : 0.0);
+        tail.after_load = reversal - tail.before_load;
+    }
+    return tail;
+}
+
+/// Reversal of a full segment whose start is at hand.
+double segment_time(const PeriodicProblem& problem, const StepCosts& steps) {
+    const std::int64_t d = problem.model.lookback;
+    const std::int64_t x = problem.period - d;
+    ChainCounts counts;
+    counts.reverse_calls = 1;
+    if (x > 0) counts = problem.model.chain(x, problem.chain_slots(), d);
+    if (x > 0 && problem.copies() && x + d > problem.model.window) ++counts.saves;
+    return time_of(steps, counts, problem.period);
+}
+
+/// Waiting for `loads` snapshots that are read from second `reading` on, counted from when the first sweep is over:
+/// the first is wanted after `first`, the next `second` later, all others after another `each`. The last load is as
+/// late as the longest of these: every load when it is wanted; every read right after the one before it; or, after
+/// one of the first two loads, reads that had to wait for its buffer.
+double read_wait(const OverlapCosts& costs, std::int64_t loads, double reading, double first, double second,
+                 double each) {
+    if (loads == 0) return 0.0;
+    const auto real = [](std::int64_t count) { return static_cast<double>(count); };
+    const double read = costs.read;
+    const double reread = costs.steps.load + read;  // a buffer is emptied and filled
+    const double begun = std::max(first, reading + read);
+    const double wait = begun - first;
+    if (loads == 1) return wait;
+    if (costs.buffers == 1) {
+        return wait + std::max(0.0, reread - second) + real(loads - 2) * std::max(0.0, reread - each);
+    }
+    const double slower = std::max(each, read);
+    const double wanted = second + real(loads - 2) * each;
+    double last = std::max(begun + wanted, reading + 2 * read + real(loads - 2) * slower);
+    if (loads > costs.buffers)
+        last = std::max(last, begun + reread + real(loads - 1 - costs.buffers) * slower);
+    if (loads - 1 > costs.buffers) {
+        last = std::max(last, begun + second + reread + real(loads - 2 - costs.buffers) * slower);
+    }
+    return last - first - wanted;
+}
+
+}  // namespace
+
 OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs) {
     const ScheduleTally counts = periodic_counts(problem);
     const auto real = [](wide_t count) { return static_cast<double>(count); };
@@ -198,28 +295,29 @@ OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs) {
     const std::int64_t loads = counts.tiers.back().loads;
     if (problem.fits_window() || saves == 0) return result;
 
-    const double between_saves = steps.forward_step * real(problem.period) + steps.forward_call + steps.save;
-    result.write_wait =
-        real(std::max<std::int64_t>(0, saves - costs.buffers)) * std::max(0.0, costs.write - between_saves);
-    // What a chain takes after the first sweep has passed it, its start being at hand.
-    const auto reversal = [&](std::int64_t x, bool swept, bool stored) {
-        const ChainCounts chain =
-            problem.model.chain(std::max<std::int64_t>(0, x), problem.chain_slots(), problem.model.lookback);
-        const wide_t forward = chain.forward_steps - (swept ? x : 0);
-        return steps.forward_step * real(forward) + steps.reverse_step * real(x + problem.model.lookback) +
-               steps.forward_call * real(chain.forward_calls) +
-               steps.reverse_call * real(chain.reverse_calls) +
-               steps.save * real(chain.saves + (stored ? 1 : 0)) + steps.load * real(chain.loads);
-    };
-    const std::int64_t segment = std::max<std::int64_t>(0, problem.period - problem.model.lookback);
-    const double each =
-        steps.load + reversal(segment, false, segment + problem.model.lookback > problem.model.window);
-    const double behind = reversal(problem.segments().second, true, false);
-    if (loads > 0) {
-        const double first = costs.read - behind;
-        const double last = real(loads) * costs.read - behind - real(loads - 1) * each;
-        result.read_wait = std::max({0.0, first, last});
+    const bool one_buffer = costs.buffers == 1;
+    const double copy_out = steps.save;
+    const double between_saves = steps.forward_step * real(problem.period) + steps.forward_call + copy_out;
+    // A save needs the buffer of the one that many before it, and so that one's write.
+    if (one_buffer) {
+        result.write_wait = real(saves - 1) * std::max(0.0, copy_out + costs.write - between_saves);
+    } else if (saves > costs.buffers) {
+        result.write_wait = std::max(
+            0.0, copy_out + real(saves - costs.buffers) * costs.write - real(saves - 1) * between_saves);
     }
+    const double last_save = real(saves - 1) * between_saves + result.write_wait;
+    const double written =
+        std::max(last_save + copy_out, one_buffer ? 0.0 : copy_out + real(saves - 1) * costs.write) +
+        costs.write;
+
+    const Tail tail = tail_of(problem, steps);
+    const double turn =
+        last_save + copy_out + tail.sweep +
+        (problem.copies() ? steps.forward_call + steps.forward_step * real(problem.period) : 0.0);
+    const double reading = std::max(0.0, written - turn);
+    const double each = steps.load + segment_time(problem, steps);
+    result.read_wait =
+        read_wait(costs, loads, reading, tail.before_load, tail.loads ? tail.after_load : each, each);
     result.seconds += result.write_wait + result.read_wait;
     return result;
 }

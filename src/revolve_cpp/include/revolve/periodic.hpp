@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -34,8 +35,8 @@ struct PeriodicProblem {
 
     /// Timesteps that the first snapshot carries.
     std::int64_t closing() const noexcept;
-    /// Free slots of a segment's chain.
-    std::int64_t chain_slots() const noexcept { return slots - (copies() ? 1 : 0); }
+    /// Free slots of a segment's chain; more than one per timestep are never used.
+    std::int64_t chain_slots() const noexcept { return std::min(slots, timesteps) - (copies() ? 1 : 0); }
     /// Whether the last x timesteps, more than a period, are better left in one piece.
     bool whole(std::int64_t x) const;
     /// Number of full segments, and the timesteps behind them.
@@ -67,10 +68,10 @@ struct OverlapTime {
     double read_wait = 0;   ///< of that, waiting for a snapshot to be read
 };
 
-/// Predicted time of a one-read schedule. One thread writes in order, then reads in the order of the reversal, as far
-/// ahead as there are buffers. A save of the spine waits while all buffers are unwritten, which with intervals of a
-/// seconds between saves and w per write makes max(0, q - buffers) max(0, w - a) over q saves; a load waits until its
-/// read is done. As all full segments take the same time, the sum is largest after the first read or after the last.
+/// Predicted time of a one-read schedule. One thread writes in order and, once that and the first sweep are done, reads
+/// in the order of the reversal, as far ahead as there are buffers. A save of the spine waits while all buffers are
+/// unwritten, a load until its read is done. As the segments take the same time, who waits for whom is the longest of
+/// a few paths, O(slots in RAM).
 OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs);
 
 }  // namespace revolve
