@@ -56,8 +56,9 @@ class Multistage(Schedule):
     -----
     The cost is a sum over slots, so that the best placement gives RAM to those with the largest difference
     between disk and RAM. The counts hold for any number of repetitions; the published formulas are for at
-    most three, and the published ranking (RAM for the rightmost) is not the best for some n. `HRevolve` may
-    be faster: it does not keep to Revolve's splits.
+    most three. The published ranking (RAM for the rightmost) is the best one with window 1 and lookback 0
+    wherever it was compared, but can be twice as dear with lookback. `HRevolve` may be faster: it does not
+    keep to Revolve's splits.
 
     References
     ----------

@@ -11,7 +11,7 @@ from ..costs import Costs
 from ..crevolve import Counts, Instructions, forward_instructions, periodic_instructions, periodic_overlap
 from .base import Schedule
 from .layout import index
-from .offline import Revolve, resolve_lag
+from .offline import resolve_lag
 
 __all__ = ["AsyncTwoTier", "ForwardOnly", "Overlap", "Periodic", "TwoLevel"]
 
@@ -317,7 +317,8 @@ class ForwardOnly(Schedule):
     n_timesteps: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_timesteps", Revolve(self.n_timesteps, 1).n_timesteps)
+        object.__setattr__(self, "n_timesteps", index("n_timesteps", self.n_timesteps))
+        self.instructions()  # checks the range
 
     @property
     def needs(self) -> tuple[int, int, int]:
