@@ -351,6 +351,7 @@ cdef class CRevolve:
     cdef CppOnlineRevolve* online
     cdef readonly int64_t snapshots
     cdef readonly object timesteps
+    cdef tuple tiers
 
 
 cdef class HierarchicalPlan:

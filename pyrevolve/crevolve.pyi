@@ -262,7 +262,7 @@ class CRevolve:
         self,
         snapshots: SupportsIndex,
         timesteps: SupportsIndex | None = None,
-        snapshots_disk: None = None,
+        snapshots_disk: SupportsIndex | None = None,
         rule: str = "spaced",
     ) -> None: ...
     def revolve(self) -> Action: ...

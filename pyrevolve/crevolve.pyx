@@ -605,11 +605,12 @@ cdef class CRevolve:
     Parameters
     ----------
     snapshots : int
-        Slots for states, the initial state's included, >= 1.
+        Slots for states in RAM, the initial state's included, >= 1, or >= 0 beside slots on disk.
     timesteps : int, optional
         Number of timesteps, >= 0. None: it becomes known on the way, see `turn`.
-    snapshots_disk : None
-        Slots on disk; not available yet.
+    snapshots_disk : int, optional
+        Slots on disk, >= 0, for a known number of timesteps. The actions are those of as many slots in all;
+        `where` tells which lie on disk: those with the fewest copies (see `pyrevolve.Multistage`).
     rule : str
         Which states to keep while the number of timesteps is unknown, see `pyrevolve.Online`.
 
@@ -618,9 +619,7 @@ cdef class CRevolve:
     TypeError
         An argument is no integer.
     ValueError
-        An argument is out of its range.
-    NotImplementedError
-        ``snapshots_disk`` is given.
+        An argument is out of its range, or ``snapshots_disk`` is given without ``timesteps``.
 
     References
     ----------
@@ -629,16 +628,24 @@ cdef class CRevolve:
 
     def __cinit__(self, snapshots, timesteps=None, snapshots_disk=None, rule=ONLINE_RULES[0]):
         cdef CppOnlineRule online_rule = _online_rule(rule)
-        if snapshots_disk is not None:
-            raise NotImplementedError("slots on disk (multistage Revolve) are not available yet; "
-                                      "leave snapshots_disk out")
+        cdef int64_t on_disk = 0 if snapshots_disk is None else _integer(snapshots_disk, "snapshots_disk")
         self.snapshots = _integer(snapshots, "snapshots")
+        self.tiers = ()
         if timesteps is None:
+            if snapshots_disk is not None:
+                raise ValueError("slots on disk need a known number of timesteps; give timesteps")
             self.online = new CppOnlineRevolve(self.snapshots, online_rule)
             self.machine.reset(self.online)
         else:
             self.timesteps = _integer(timesteps, "timesteps")
-            self.machine = make_unique[CppOfflineRevolve](<int64_t>self.timesteps, self.snapshots)
+            if on_disk < 0 or (on_disk > 0 and self.snapshots < 0):
+                raise ValueError("snapshots and snapshots_disk must be >= 0, "
+                                 f"got {self.snapshots} and {on_disk}")
+            self.machine = make_unique[CppOfflineRevolve](
+                <int64_t>self.timesteps, _integer(int(self.snapshots) + on_disk, "snapshots"))
+            if on_disk > 0:
+                self.tiers = place_ranks(self.timesteps, self.snapshots, on_disk, 1, 0, 1, False,
+                                         (0.0, 1.0), (0.0, 1.0))
 
     def revolve(self):
         """Go on to the next action and return it; after `terminate`, `terminate` for ever.
@@ -695,8 +702,9 @@ cdef class CRevolve:
 
     @property
     def where(self):
-        """Whether the slot is in RAM: always True, as there is no other tier here."""
-        return True
+        """Whether slot `check` is in RAM, and not on disk."""
+        cdef int64_t slot = self.check
+        return not 0 <= slot < len(self.tiers) or self.tiers[slot] == 0
 
     @property
     def advances(self):

@@ -224,9 +224,61 @@ def test_values_beyond_64_bits_are_overflow_errors(snapshots, timesteps):
         CRevolve(snapshots, timesteps)
 
 
-def test_multistage_mode_says_that_it_is_not_there_yet():
-    with pytest.raises(NotImplementedError):
-        CRevolve(3, 10, 2)
+def with_places(n, snapshots, on_disk):
+    """Yield (action, capo, fine, check, whether slot check is in RAM)."""
+    machine = CRevolve(snapshots, n, on_disk)
+    for action in stream(machine):
+        yield (*action, machine.where)
+
+
+@pytest.mark.parametrize("snapshots", [(1, 0), (0, 1), (2, 3), (5, 1), (0, 6), (3, 40)])
+def test_slots_on_disk_change_no_action(snapshots):
+    for n in (0, 1, 2, 3, 7, 50, 119, 400):
+        actions = [action for *action, _ in with_places(n, *snapshots)]
+        assert actions == [list(action) for action in stream(CRevolve(sum(snapshots), n))]
+
+
+def test_as_many_slots_lie_in_ram_as_there_are_and_those_on_disk_are_copied_least():
+    """Copies on disk, over the whole stream, are the fewest of all placements."""
+    for n in (1, 2, 5, 8, 13, 30, 77, 119):
+        for in_ram in range(4):
+            for on_disk in range(1, 4):
+                copies, places = {}, {}
+                for name, _, _, check, where in with_places(n, in_ram, on_disk):
+                    if name in ("takeshot", "restore"):
+                        copies[check] = copies.get(check, 0) + 1
+                        assert places.setdefault(check, where) == where
+                least = sum(sorted(copies.values())[: max(0, len(copies) - in_ram)])
+                assert sum(places.values()) <= in_ram
+                assert sum(copies[slot] for slot, where in places.items() if not where) == least
+
+
+def test_every_slot_is_in_ram_unless_there_is_a_disk():
+    assert all(where for *_, where in with_places(100, 4, None))
+    assert all(where for *_, where in with_places(100, 4, 0))
+    machine = CRevolve(0, 10, 2)
+    assert machine.where  # nothing is stored yet
+    assert machine.snapshots == 0
+    assert not any(where for name, *_, where in with_places(10, 0, 2) if name in ("takeshot", "restore"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((0, 10, 0), ValueError),
+        ((-1, 10, 2), ValueError),
+        ((3, 10, -1), ValueError),
+        ((3, -10, 1), ValueError),
+        ((3, None, 2), ValueError),
+        ((3, 10, 2.0), TypeError),
+        ((3, 10, "2"), TypeError),
+        ((3, 10, 2**63), OverflowError),
+        ((2**62, 10, 2**62), OverflowError),
+    ],
+)
+def test_slots_on_disk_that_cannot_be(arguments, error):
+    with pytest.raises(error):
+        CRevolve(*arguments)
 
 
 @pytest.mark.parametrize(
