@@ -123,7 +123,7 @@ def test_copies_are_the_published_ones_where_the_rules_for_splits_agree(golden):
             assert mine == copies_by_recursion(n, s, classic.libadolc_split)
         same += mine == (writes, reads)
         rows += 1
-    assert (same, rows) == (0, 0)
+    assert (same, rows) == (64, 96)
 
 
 def test_copies_of_full_ranges_are_the_closed_facts():
@@ -225,22 +225,56 @@ def test_among_equals_those_further_right_are_in_ram():
             assert schedule.placement == (1,) * (slots - in_ram) + (0,) * in_ram
 
 
-def test_the_published_ranking_is_worse_by_up_to_a_fifth():
-    """RAM for the rightmost: with n = 8 and 3 slots, copied 3, 5, 3 times, the one in RAM must be the middle."""
-    assert [sum(copies) for copies in Multistage(8, 3, 0).copies_per_snapshot] == [3, 5, 3]
-    assert Multistage(8, 1, 2).placement == (1, 0, 1)
-    worse, compared, worst = 0, 0, 0.0
-    for n in range(2, 400):
-        for slots in range(2, 13):
-            copies = [sum(rank) for rank in Multistage(n, slots, 0).copies_per_snapshot]
-            worse += copies != sorted(copies)
-            compared += 1
-            for in_ram in range(1, len(copies)):
-                published = sum(copies[: len(copies) - in_ram])
-                best = sum(sorted(copies)[: len(copies) - in_ram])
-                worst = max(worst, published / best - 1)
-    assert (worse, compared) == (0, 0)
-    assert worst == pytest.approx(0)
+def published_ranking(all_copies):
+    """Give RAM to the rightmost of the slots that are used, for every size of RAM.
+
+    Returns how many placements there are, how many are not the best, and by what factor the worst is worse.
+    """
+    placements = worse = 0
+    factor = 1.0
+    for copies in all_copies:
+        counts = [sum(rank) for rank in copies if sum(rank)]
+        for on_disk in range(1, len(counts)):
+            published, best = sum(counts[:on_disk]), sum(sorted(counts)[:on_disk])
+            placements += 1
+            worse += published > best
+            factor = max(factor, published / best)
+    return placements, worse, factor
+
+
+def test_the_published_ranking_is_right_for_our_splits_of_window_one():
+    sizes = [(n, s) for n in range(2, 400) for s in range(2, 13)]
+    assert published_ranking(Multistage(n, s, 0).copies_per_snapshot for n, s in sizes) == (25982, 0, 1.0)
+
+
+def test_the_published_ranking_is_wrong_for_the_splits_of_the_golden_file():
+    """For n = 8 and 3 slots, with 3, 5, 3 copies, the slot in RAM must be the middle one."""
+    assert copies_by_recursion(8, 3, classic.golden_split) == ([1, 2, 1], [2, 3, 2])
+    copies = [
+        zip(*copies_by_recursion(n, s, classic.golden_split), strict=True)
+        for n in range(2, 60)
+        for s in range(2, 13)
+    ]
+    placements, worse, factor = published_ranking(copies)
+    assert worse > 0.1 * placements
+    assert factor == pytest.approx(14 / 9)
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "factor"),
+    [
+        ({"window": 1, "lookback": 1}, "stored", 1.5),
+        ({"window": 3, "lookback": 2}, "stored", 1.5),
+        ({"window": 3, "lookback": 2}, "free", 2.0),
+        ({"window": 4, "lookback": 1, "lag": 1}, "free", 13 / 6),
+    ],
+)
+def test_the_published_ranking_is_wrong_with_lookback(model, state, factor):
+    sizes = [(n, s) for n in range(2, 100) for s in range(2, 9)]
+    copies = (Multistage(n, s, 0, initial_state=state, **model).copies_per_snapshot for n, s in sizes)
+    placements, worse, found = published_ranking(copies)
+    assert worse > 0.03 * placements
+    assert found == pytest.approx(factor)
 
 
 # --- valid --------------------------------------------------------------------------------------------------
