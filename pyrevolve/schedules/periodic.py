@@ -185,7 +185,8 @@ class Overlap:
 class AsyncTwoTier(_Spine):
     """A snapshot to disk every `period` timesteps behind the run, read ahead on the way back.
 
-    Each snapshot on disk is written once and read once; a segment that needs its start again keeps it in RAM.
+    Each snapshot on disk is written once and read at most once; a segment that needs its start again keeps it
+    in RAM.
     With ``period <= window + lookback`` every timestep is run at most twice, whatever n is.
 
     Parameters
