@@ -14,13 +14,17 @@ from .budget import Bytes, format_bytes, parse_bytes
 from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, Costs
 from .crevolve import Counts
 from .errors import BudgetError
-from .schedules import AsyncTwoTier, Multistage, Revolve
+from .schedules import AsyncTwoTier, HRevolve, Multistage, Revolve
 from .schedules.offline import resolve_lag
 
 __all__ = ["Plan", "plan", "plan_curve"]
 
-#: Windowed Revolve in RAM, a snapshot on disk every so many timesteps, windowed Revolve over RAM and disk.
-Family: TypeAlias = Literal["revolve", "two-tier", "multistage"]
+#: Windowed Revolve in RAM, a snapshot on disk every so many timesteps, windowed Revolve over RAM and disk,
+#: the least time over both.
+Family: TypeAlias = Literal["revolve", "two-tier", "multistage", "hierarchical"]
+
+#: Up to so much n**2 times rows in all, tables of H-Revolve are worth the time of a plan (about 30 ms).
+_MOST_TABLE_WORK = 600_000_000
 
 _LOG = logging.getLogger("pyrevolve.planning")
 
@@ -38,9 +42,9 @@ class Plan:
     ----------
     n_timesteps : int
         Timesteps n of the forward run.
-    family : {"revolve", "two-tier", "multistage"}
+    family : {"revolve", "two-tier", "multistage", "hierarchical"}
         Windowed Revolve in RAM; a snapshot on disk every `period` timesteps (`AsyncTwoTier`); windowed
-        Revolve with snapshots in RAM and on disk (`Multistage`).
+        Revolve with snapshots in RAM and on disk (`Multistage`); the least time over both (`HRevolve`).
     window : int
         Timesteps whose step data the workspace must retain; the forward field's ring is built for it.
     n_snapshots : int
@@ -120,7 +124,7 @@ class Plan:
         return self.forward_calls + self.reverse_calls
 
     @property
-    def schedule(self) -> Revolve | Multistage | AsyncTwoTier:
+    def schedule(self) -> Revolve | Multistage | AsyncTwoTier | HRevolve:
         """The schedule that carries the plan out."""
         if self.family == "two-tier":
             assert self.period is not None
@@ -128,6 +132,16 @@ class Plan:
                 self.n_timesteps,
                 self.period,
                 self.n_snapshots,
+                window=self.window,
+                lookback=self.lookback,
+                lag=self.lag,
+                initial_state=self.initial_state,
+            )
+        if self.family == "hierarchical":
+            return HRevolve(
+                self.n_timesteps,
+                (self.n_snapshots, None),
+                costs=self.costs,
                 window=self.window,
                 lookback=self.lookback,
                 lag=self.lag,
@@ -337,9 +351,11 @@ def plan(
 
     (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`). The window of the
     RAM-only family is the best of all. For the others windows and numbers of snapshots are tried in geometric
-    steps. `HRevolve` and `DiskRevolve`, which may be a little faster still on slow disks, are not searched:
-    their dynamic programs take longer than a plan may. A small window reaches the fewest forward steps F with
-    very many short calls and copies; a larger one trades some forward steps for far fewer of both.
+    steps; `HRevolve` only for the windows that are best for the other families, with as many snapshots in RAM
+    as its dynamic program can weigh within the time that a plan may take (about 200 for n = 1000, a few for n =
+    10**4, none beyond n = 24,000) and where the disk holds all it wants. A small window reaches the fewest
+    forward steps F with very many short calls and copies; a larger one trades some forward steps for far fewer
+    of both.
 
     References
     ----------
@@ -489,6 +505,39 @@ def plan(
                         overlapped=overlap and periodic,
                     )
                 )
+        windows = {candidate.window for candidate in found if disk_is_of_use}
+        for window in sorted(windows):
+            left = budget - fixed - window * piece
+            most = min(n, left // state) if state else n
+            slots = min(most, _MOST_TABLE_WORK // max(1, n * n * len(windows)) - 1)
+            if slots < 0 or n <= window - 1 + lag:
+                continue
+            table = HRevolve(
+                n,
+                (slots, None),
+                costs=costs,
+                window=window,
+                lookback=lookback,
+                lag=lag,
+                initial_state=initial_state,
+            )
+            # Without any snapshot on disk it is no rival of Revolve, which may have more in RAM.
+            peak = sum(tier.peak for tier in table.counts.tiers[1:])
+            if 0 < peak * state <= on_disk or (peak and not state):
+                found.append(
+                    make(
+                        "hierarchical",
+                        table.counts,
+                        window=window,
+                        n_snapshots=slots,
+                        n_on_disk=peak,
+                        predicted_seconds=table.makespan(costs),
+                        predicted_wait=sum(
+                            tier.saves * costs.save_at(1) + tier.loads * costs.load_at(1)
+                            for tier in table.counts.tiers[1:]
+                        ),
+                    )
+                )
     if not found:
         raise BudgetError(
             f"memory must be >= {required} bytes ({format_bytes(required)}) for {what}, got {budget} bytes "
@@ -497,7 +546,9 @@ def plan(
             budget,
         )
     found.sort(key=lambda candidate: candidate.predicted_seconds)
-    chosen = dataclasses.replace(found[0], runners_up=tuple(found[1:]))
+    best_of_family = {candidate.family: candidate for candidate in reversed(found)}
+    others = tuple(candidate for candidate in found[1:] if candidate is best_of_family[candidate.family])
+    chosen = dataclasses.replace(found[0], runners_up=others)
     _LOG.debug("plan: %s", chosen)
     return chosen
 
