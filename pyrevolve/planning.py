@@ -26,6 +26,10 @@ Family: TypeAlias = Literal["revolve", "two-tier", "multistage", "hierarchical"]
 #: Up to so much n**2 times rows in all, tables of H-Revolve are worth the time of a plan (about 30 ms).
 _MOST_TABLE_WORK = 600_000_000
 
+#: And where the run is no more than so many windows long: counting its copies takes longer else (about 50
+#: ms).
+_MOST_SEGMENTS = 1500
+
 _LOG = logging.getLogger("pyrevolve.planning")
 
 _INT64_MAX = (1 << 63) - 1
@@ -138,9 +142,10 @@ class Plan:
                 initial_state=self.initial_state,
             )
         if self.family == "hierarchical":
+            shortest = self.window + self.lookback
             return HRevolve(
                 self.n_timesteps,
-                (self.n_snapshots, None),
+                (self.n_snapshots, None if self.n_on_disk * shortest >= self.n_timesteps else self.n_on_disk),
                 costs=self.costs,
                 window=self.window,
                 lookback=self.lookback,
@@ -352,10 +357,10 @@ def plan(
     (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`). The window of the
     RAM-only family is the best of all. For the others windows and numbers of snapshots are tried in geometric
     steps; `HRevolve` only for the windows that are best for the other families, with as many snapshots in RAM
-    as its dynamic program can weigh within the time that a plan may take (about 200 for n = 1000, a few for n =
-    10**4, none beyond n = 24,000) and where the disk holds all it wants. A small window reaches the fewest
-    forward steps F with very many short calls and copies; a larger one trades some forward steps for far fewer
-    of both.
+    as its dynamic program can weigh within the time that a plan may take (about 200 for n = 1000, a few for
+    n = 10**4, none beyond n = 24,000 or 1500 windows), and it is named only where it is the fastest. A small
+    window reaches the fewest forward steps F with very many short calls and copies; a larger one trades some
+    forward steps for far fewer of both.
 
     References
     ----------
@@ -506,38 +511,44 @@ def plan(
                     )
                 )
         windows = {candidate.window for candidate in found if disk_is_of_use}
+        states_on_disk = min(n, on_disk // state) if state else n
         for window in sorted(windows):
             left = budget - fixed - window * piece
-            most = min(n, left // state) if state else n
-            slots = min(most, _MOST_TABLE_WORK // max(1, n * n * len(windows)) - 1)
-            if slots < 0 or n <= window - 1 + lag:
+            rows = _MOST_TABLE_WORK // max(1, n * n * len(windows))
+            slots = min(n, left // state, rows - 1) if state else min(n, rows - 1)
+            # A few states on disk are rows of the table each; many are as good as no bound, one row.
+            enough = states_on_disk * (window + lookback) >= n
+            if slots < 0 or n < window + lag or (not enough and slots + states_on_disk > rows):
+                continue
+            if n > _MOST_SEGMENTS * window:
                 continue
             table = HRevolve(
                 n,
-                (slots, None),
+                (slots, None if enough else states_on_disk),
                 costs=costs,
                 window=window,
                 lookback=lookback,
                 lag=lag,
                 initial_state=initial_state,
             )
-            # Without any snapshot on disk it is no rival of Revolve, which may have more in RAM.
-            peak = sum(tier.peak for tier in table.counts.tiers[1:])
-            if 0 < peak * state <= on_disk or (peak and not state):
-                found.append(
-                    make(
-                        "hierarchical",
-                        table.counts,
-                        window=window,
-                        n_snapshots=slots,
-                        n_on_disk=peak,
-                        predicted_seconds=table.makespan(costs),
-                        predicted_wait=sum(
-                            tier.saves * costs.save_at(1) + tier.loads * costs.load_at(1)
-                            for tier in table.counts.tiers[1:]
-                        ),
-                    )
+            if table.optimal_cost >= min(candidate.predicted_seconds for candidate in found):
+                continue
+            slower = table.counts.tiers[1:]
+            if sum(tier.peak for tier in slower) > states_on_disk:
+                continue
+            found.append(
+                make(
+                    "hierarchical",
+                    table.counts,
+                    window=window,
+                    n_snapshots=slots,
+                    n_on_disk=states_on_disk,
+                    predicted_seconds=table.makespan(costs),
+                    predicted_wait=sum(
+                        tier.saves * costs.save_at(1) + tier.loads * costs.load_at(1) for tier in slower
+                    ),
                 )
+            )
     if not found:
         raise BudgetError(
             f"memory must be >= {required} bytes ({format_bytes(required)}) for {what}, got {budget} bytes "

@@ -172,7 +172,7 @@ def test_slow_disk_is_left_alone_and_a_fast_one_is_not():
     assert "No snapshot is put on disk" in slow.explain()
     assert fast.family != "revolve"
     assert fast.predicted_seconds < slow.predicted_seconds
-    assert {choice.family for choice in (slow, *slow.runners_up)} == {"revolve", "two-tier", "multistage"}
+    assert {choice.family for choice in (slow, *slow.runners_up)} >= {"revolve", "two-tier", "multistage"}
 
 
 def test_hidden_transfers_cost_nothing():
