@@ -534,8 +534,8 @@ def plan(
             if table.optimal_cost >= min(candidate.predicted_seconds for candidate in found):
                 continue
             slower = table.counts.tiers[1:]
-            if sum(tier.peak for tier in slower) > states_on_disk:
-                continue
+            if not 0 < sum(tier.peak for tier in slower) <= states_on_disk:
+                continue  # without any snapshot on disk it is no plan over two tiers
             found.append(
                 make(
                     "hierarchical",

@@ -391,7 +391,7 @@ def test_budgets_of_memory_and_disk(window, lookback, lag, tmp_path):
             assert revolver.plan.loads_per_tier == tuple(t.loads.calls for t in revolver.profiler.tiers)
             families.add(revolver.plan.family)
         assert not list(tmp_path.iterdir())
-    assert len(families) > 1
+    assert "revolve" in families
     assert len(families) >= 2
 
 
