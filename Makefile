@@ -22,7 +22,8 @@ help:
 	@echo "make test      build in a fresh virtual environment and run the tests"
 	@echo "make test-all  the same with the slow tests, Devito's own tests, and the core's tests with sanitizers"
 	@echo "make lint      style and types of everything;  make format  puts the style right"
-	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py"
+	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py;"
+	@echo "               .venv/bin/python benchmarks/schedules.py --fast leaves out what takes minutes"
 	@echo "make dist      source distribution and wheel in dist/"
 	@echo "make clean     remove everything that the targets above made"
 
@@ -118,9 +119,10 @@ format: .venv-lint/installed
 
 # --- benchmarks and distributions -----------------------------------------------------------------------------
 
-# Both make .venv-reference, an environment with pyrevolve 2.2.8 to measure beside.
+# They make .venv-reference, with pyrevolve 2.2.8, and .venv-checkpoint-schedules to measure beside.
 bench: .venv/installed
 	.venv/bin/python benchmarks/machine.py
+	.venv/bin/python benchmarks/schedules.py
 	.venv/bin/python benchmarks/gradient.py $(ARGS)
 
 dist: .venv-lint/installed
@@ -128,7 +130,7 @@ dist: .venv-lint/installed
 	$(LINT)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist *.egg-info .venv .venv-test .venv-sanitize .venv-lint .venv-reference
+	rm -rf build dist *.egg-info .venv .venv-test .venv-sanitize .venv-lint .venv-reference .venv-checkpoint-schedules
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f pyrevolve/*.so pyrevolve/crevolve.c pyrevolve/crevolve.cpp
 	find pyrevolve tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,4 +1,4 @@
-"""What the benchmarks share: facts about the machine, the environment of pyrevolve 2.2.8, workers."""
+"""What the benchmarks share: facts about the machine, environments of other packages, workers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import platform
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / ".venv-reference"
 REFERENCE_PACKAGES = ["pyrevolve==2.2.8", "devito==4.8.23", "psutil"]
+CHECKPOINT_SCHEDULES = (
+    ROOT / ".venv-checkpoint-schedules",
+    ["checkpoint-schedules==1.0.4", "numba"],
+)
 
 
 def facts(*packages: str) -> dict[str, object]:
@@ -54,15 +59,17 @@ def print_facts(given: dict[str, object]) -> None:
         print("WARNING    something else is running on this machine; times are not to be trusted")
 
 
-def reference_python(given: Path | None) -> Path:
-    """Return the interpreter of an environment with pyrevolve 2.2.8, made on the first use."""
+def reference_python(
+    given: Path | None, folder: Path = REFERENCE, packages: Sequence[str] = REFERENCE_PACKAGES
+) -> Path:
+    """Return the interpreter of an environment with other packages, made on the first use."""
     if given is not None:
         return given
-    python = REFERENCE / "bin" / "python"
+    python = folder / "bin" / "python"
     if not python.exists():
-        print(f"making {REFERENCE.name} with {', '.join(REFERENCE_PACKAGES)} ...", flush=True)
-        venv.create(REFERENCE, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REFERENCE_PACKAGES], check=True)
+        print(f"making {folder.name} with {', '.join(packages)} ...", flush=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 
 
