@@ -166,9 +166,12 @@ TierChoice choose_multistage(const TierProblem& problem) {
     const OverlapCosts& costs = problem.costs;
     const TwoTierCosts copies{{costs.steps.save, costs.write}, {costs.steps.load, costs.read}};
     TierChoice best;
-    for (const std::int64_t window : search.windows(1.3)) {
+    // Long windows first: mostly the better ones, which spare the counting of the others.
+    std::vector<std::int64_t> windows = search.windows(1.3);
+    std::reverse(windows.begin(), windows.end());
+    for (const std::int64_t window : windows) {
         const std::int64_t room = search.slots(window, 0);
-        if (room < 0) break;
+        if (room < 0) continue;
         // As many as run everything twice at most, and powers of 4.
         std::vector<std::int64_t> numbers{
             std::min(most_on_disk, ceil_divide(problem.timesteps, window + problem.lookback))};
