@@ -166,7 +166,10 @@ class Revolve(Schedule):
         S - 1 - i free slots, so that the forward timesteps that are left are those from `position` to the end
         plus the sum of F(d_{i+1} - d - d_i, S - 1 - i) (A-Revolve's cost of a layout, with windows). Which
         states to keep is a shortest path over (state, number kept before it); the others are freed at once,
-        because a slot is of use to every chain further right.
+        because a slot is of use to every chain further right. A kept state is replaced by one further right
+        where that saves more steps than the way there. With up to 64 stored states, other choices of what to
+        keep are then tried with the replacements that suit them: the fewest steps of all wherever that was
+        compared. With more, it may be a few per cent off.
 
         References
         ----------

@@ -180,11 +180,17 @@ public:
             if (of_use && !(problem.free_initial_state && state.t == 0)) starts_.push_back(state);
         }
         free_initial_ = problem.free_initial_state;
+        stored_ = starts_.size();
+        // The state at hand, or one further on, may be stored next.
+        if (stored_ > 0 && starts_.back().t < layout_.position &&
+            layout_.position - model_.lookback < bottom) {
+            starts_.push_back({layout_.position, 0, -1});
+        }
     }
 
     /// Indices into starts() of what is kept, from the left.
     std::vector<std::size_t> run() {
-        const std::size_t count = starts_.size();
+        const std::size_t count = stored_;
         // best[r][i]: the chains left of i, where i is the r-th from the left that is kept.
         std::vector<std::vector<Cost>> best;
         std::vector<std::vector<std::size_t>> previous;
@@ -239,8 +245,8 @@ public:
 
     /// Every state that is of use, if there are slots for them.
     std::vector<std::size_t> all() const {
-        if (starts_.empty() || !carries_all_before(0) || slots_beside(starts_.size() - 1) < 0) return {};
-        std::vector<std::size_t> kept(starts_.size());
+        if (stored_ == 0 || !carries_all_before(0) || slots_beside(stored_ - 1) < 0) return {};
+        std::vector<std::size_t> kept(stored_);
         std::iota(kept.begin(), kept.end(), std::size_t{0});
         return kept;
     }
@@ -287,16 +293,27 @@ public:
     }
 
     /// Keeps one state more, or one less, or another between the same neighbours, as long as that takes fewer forward
-    /// steps with the moves that go with it, which the shortest path knows nothing of.
+    /// steps with the moves that go with it, which the shortest path knows nothing of. The state at hand is one, too,
+    /// with each of the others and without: its move is the way to the next snapshot.
     void exchange(std::vector<std::size_t>& kept, std::vector<std::int64_t>& shift, wide_t& steps) {
-        const auto try_out = [&](std::vector<std::size_t> other) {
-            if (other.empty() || !carries_all_before(other[0]) || slots_beside(other.size() - 1) < 0)
-                return false;
+        const auto try_one = [&](std::vector<std::size_t> other) {
+            const bool possible = !other.empty() && !is_at_hand(other[0]) && carries_all_before(other[0]);
+            if (!possible || slots_beside(other.size() - 1) < 0) return false;
             auto [other_shift, other_steps] = shifts(other);
             if (other_steps >= steps) return false;
             std::tie(kept, shift, steps) =
                 std::make_tuple(std::move(other), std::move(other_shift), other_steps);
             return true;
+        };
+        const auto try_out = [&](std::vector<std::size_t> other) {
+            if (try_one(other)) return true;
+            if (stored_ == starts_.size()) return false;
+            if (!other.empty() && is_at_hand(other.back())) {
+                other.pop_back();
+            } else {
+                other.push_back(stored_);
+            }
+            return try_one(std::move(other));
         };
         const auto improve = [&] {
             for (std::size_t i = 0; i < starts_.size(); ++i) {
@@ -325,6 +342,9 @@ public:
     }
 
     const std::vector<StoredState>& starts() const noexcept { return starts_; }
+
+    /// Whether a start is the state at hand, which is not stored.
+    bool is_at_hand(std::size_t i) const noexcept { return i >= stored_; }
 
     /// Right end of the rightmost chain.
     std::int64_t remaining() const noexcept { return end_; }
@@ -443,7 +463,8 @@ private:
     std::int64_t end_;
     InterruptPoll poll_;
     bool free_initial_ = false;
-    std::vector<StoredState> starts_;
+    std::vector<StoredState> starts_;  ///< those stored, and perhaps the state at hand
+    std::size_t stored_ = 0;
 };
 
 }  // namespace
@@ -496,13 +517,15 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
             start.levels.push_back({at, tiers.empty() ? 0 : tiers.front(), model.node(x, slots)});
         }
     }
+    const bool stores_next = !kept.empty() && selection.is_at_hand(kept.back());
     for (std::size_t rank = 0; rank < kept.size(); ++rank) {
         const StoredState& state = states[kept[rank]];
         const std::int64_t right =
             rank + 1 < kept.size() ? states[kept[rank + 1]].t + shift[rank + 1] : selection.remaining();
         const ChainNode node =
             model.node(std::max<std::int64_t>(1, right - state.t), selection.slots_beside(rank));
-        start.levels.push_back({state.t, state.tier, node, state.tier != kFreeTier, state.slot, shift[rank]});
+        const bool held = state.tier != kFreeTier && !selection.is_at_hand(kept[rank]);
+        start.levels.push_back({state.t, state.tier, node, held, state.slot, shift[rank]});
     }
     std::vector<std::int32_t> left_over = tiers;
     std::vector<std::int32_t> in_order;
@@ -519,6 +542,11 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
         }
         left_over.erase(place);
         in_order.push_back(state.tier);
+    }
+    if (stores_next) {
+        ChainLevel<ChainNode>& next = start.levels.back();
+        next.at += std::exchange(next.shift, 0);
+        if (!tiers.empty()) next.tier = left_over.front();
     }
     in_order.insert(in_order.end(), left_over.begin(), left_over.end());
     return std::make_unique<ChainSchedule<WindowedPolicy>>(
