@@ -140,29 +140,40 @@ def test_random_layouts_cost_what_the_search_finds():
 
 @pytest.mark.slow
 def test_random_layouts_of_more_timesteps_cost_what_the_search_finds():
-    assert check_against_search(random.Random(2), 10, 8000) > 4000
+    assert check_against_search(random.Random(2), 10, 4000) > 2000
 
 
 def check_against_programs(rng, n_max, slots_max, cases):
-    """Equal, but for one in a thousand runs that stand in the middle of the first sweep.
-
-    There the next snapshot's place and the moves of those stored are chosen one after the other.
-    """
-    finished = unequal = 0
+    finished = 0
     for _ in range(cases):
         (n, snapshots, stored, position, base, remaining, free), model = draw(rng, n_max, slots_max)
         layout = referee(stored, position, base, remaining, n)
         best = layouts.finish(n, snapshots, layout, free_initial=free, **model)
         found = taken_over(n, snapshots, stored, position, base, remaining, free, **model)
-        case = n, snapshots, model, free, layout
-        if remaining is None and position < n and found != best:
-            assert best < found <= 1.02 * best, case
-            unequal += 1
-        else:
-            assert found == best, case
+        assert found == best, (n, snapshots, model, free, layout)
         finished += best < INFINITY
-    assert unequal <= finished / 1000
     return finished
+
+
+@pytest.mark.parametrize(
+    ("n", "snapshots", "states", "position", "base", "model", "steps"),
+    [
+        # x_9 is of no use: the window holds what it could start, and it is given up at once
+        (10, 3, (0, 1, 9), 10, 0, {"window": 2}, 13),
+        # x_23 is given up for x_7, which is replaced further right
+        (88, 3, (0, 7, 23), 88, 78, {"window": 2}, 353),
+        # x_12 is kept, but replaced, together with a snapshot that is still to be taken on the way to x_36
+        (36, 3, (0, 12), 28, 12, {}, 126),
+    ],
+)
+def test_states_are_given_up_or_replaced_where_that_takes_fewest_steps(
+    n, snapshots, states, position, base, model, steps
+):
+    stored = [(t, 0, slot) for slot, t in enumerate(states)]
+    layout = referee(stored, position, base, None, n)
+    schedule = Revolve.from_layout(n, snapshots, stored, position=position, loaded_at=base, **model)
+    assert run(schedule, layout).forward_steps == steps
+    assert layouts.finish(n, snapshots, layout, **model) == steps
 
 
 def test_layouts_of_more_timesteps_cost_what_every_subset_and_move_is_tried_for():
@@ -171,7 +182,7 @@ def test_layouts_of_more_timesteps_cost_what_every_subset_and_move_is_tried_for(
 
 @pytest.mark.slow
 def test_layouts_of_a_hundred_timesteps_cost_what_every_subset_and_move_is_tried_for():
-    assert check_against_programs(random.Random(4), 100, 8, 2000) > 1000
+    assert check_against_programs(random.Random(4), 100, 8, 1000) > 500
 
 
 @pytest.mark.parametrize("model", [*windows(3, 2)])
