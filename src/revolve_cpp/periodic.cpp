@@ -74,7 +74,8 @@ std::int64_t PeriodicProblem::closing() const noexcept {
 }
 
 bool PeriodicProblem::whole(std::int64_t x) const {
-    if (x + model.lookback <= model.window) return true;
+    // The window would hold all behind the next snapshot, and what that carries: it would never be loaded.
+    if (x - period + model.lookback <= model.window) return true;
     if (x - period > period) return false;
     const auto forward_steps = [&](std::int64_t timesteps_left) {
         return model.chain(std::max<std::int64_t>(0, timesteps_left), chain_slots(), 0).forward_steps;
@@ -87,7 +88,7 @@ std::pair<std::int64_t, std::int64_t> PeriodicProblem::segments() const {
     if (x + closing() <= model.window) return {0, x};
     std::int64_t full = (x - 1) / period;
     if (full > 0 && whole(x - (full - 1) * period)) --full;
-    const std::int64_t beyond_window = std::max<std::int64_t>(0, x + model.lookback - model.window);
+    const std::int64_t beyond_window = std::max<std::int64_t>(0, x - period + model.lookback - model.window);
     full = std::min(full, ceil_divide(beyond_window, period));
     return {full, x - full * period};
 }
