@@ -7,7 +7,7 @@ import logging
 import math
 import operator
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from . import crevolve
 from .budget import Bytes, format_bytes, parse_bytes
@@ -52,9 +52,11 @@ class Plan:
     window : int
         Timesteps whose step data the workspace must retain; the forward field's ring is built for it.
     n_snapshots : int
-        Slots for snapshots in RAM.
+        Snapshots held in RAM at once, at most.
     n_on_disk : int
-        Slots for snapshots on disk.
+        Snapshots held on disk at once, at most.
+    slots : tuple of int or None
+        Slots in RAM, and on disk, that the schedule may use, at least as many; None: any number.
     period : int or None
         Timesteps between snapshots on disk, of the two-tier family.
     lookback, lag : int
@@ -91,6 +93,7 @@ class Plan:
     window: int
     n_snapshots: int
     n_on_disk: int = 0
+    slots: tuple[int | None, ...] = ()
     period: int | None = None
     lookback: int
     lag: int
@@ -113,6 +116,8 @@ class Plan:
     runners_up: tuple[Plan, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not self.slots:
+            object.__setattr__(self, "slots", (self.n_snapshots,))
         for name in ("saves", "loads"):
             if not getattr(self, f"{name}_per_tier"):
                 object.__setattr__(self, f"{name}_per_tier", (getattr(self, name),))
@@ -130,48 +135,21 @@ class Plan:
     @property
     def schedule(self) -> Revolve | Multistage | AsyncTwoTier | HRevolve:
         """The schedule that carries the plan out."""
+        options: dict[str, Any] = {
+            "window": self.window,
+            "lookback": self.lookback,
+            "lag": self.lag,
+            "initial_state": self.initial_state,
+        }
+        n, slots = self.n_timesteps, self.slots
         if self.family == "two-tier":
-            assert self.period is not None
-            return AsyncTwoTier(
-                self.n_timesteps,
-                self.period,
-                self.n_snapshots,
-                window=self.window,
-                lookback=self.lookback,
-                lag=self.lag,
-                initial_state=self.initial_state,
-            )
+            return AsyncTwoTier(n, cast(int, self.period), cast(int, slots[0]), **options)
         if self.family == "hierarchical":
-            shortest = self.window + self.lookback
-            return HRevolve(
-                self.n_timesteps,
-                (self.n_snapshots, None if self.n_on_disk * shortest >= self.n_timesteps else self.n_on_disk),
-                costs=self.costs,
-                window=self.window,
-                lookback=self.lookback,
-                lag=self.lag,
-                initial_state=self.initial_state,
-            )
+            return HRevolve(n, slots, costs=self.costs, **options)
         if self.family == "multistage":
-            return Multistage(
-                self.n_timesteps,
-                self.n_snapshots,
-                self.n_on_disk,
-                costs=self.costs,
-                window=self.window,
-                lookback=self.lookback,
-                lag=self.lag,
-                initial_state=self.initial_state,
-            )
+            return Multistage(n, cast(int, slots[0]), cast(int, slots[1]), costs=self.costs, **options)
         # Where the workspace retains everything, no snapshot is taken, whatever number is allowed.
-        return Revolve(
-            self.n_timesteps,
-            max(self.n_snapshots, int(self.initial_state == "stored")),
-            window=self.window,
-            lookback=self.lookback,
-            lag=self.lag,
-            initial_state=self.initial_state,
-        )
+        return Revolve(n, max(cast(int, slots[0]), int(self.initial_state == "stored")), **options)
 
     def __str__(self) -> str:
         budget = format_bytes(self.memory) + (f" and {format_bytes(self.disk)} of disk" if self.disk else "")
@@ -247,21 +225,22 @@ class Plan:
                 f"{again * costs.forward_step:.4g}."
             )
         words.append(
-            f"A window of {self.window} timesteps takes {self.reverse_calls} reverse and "
-            f"{self.forward_calls} forward calls; a longer one leaves less memory for snapshots, a shorter "
-            "one needs more calls and copies."
+            f"With a window of {self.window} there are {self.reverse_calls} reverse and {self.forward_calls} "
+            "forward calls; a longer one "
+            + ("leaves less memory for snapshots" if self.n_snapshots else "does not fit")
+            + ", a shorter one needs more calls and copies."
         )
         if self.n_on_disk:
             where = f"{self.n_on_disk} snapshots lie on disk ({format_bytes(self.planned_disk_bytes)})"
             if self.period is not None:
-                where += f", one every {self.period} timesteps, each written and read once"
+                where += f", one every {self.period} timesteps, each written once and read at most once"
             words.append(where + ".")
             if self.overlapped:
                 words.append(
-                    "Transfers run beside the timesteps and are hidden."
+                    "With a storage that writes behind the run and reads ahead, transfers are hidden."
                     if self.predicted_wait == 0.0
-                    else f"Transfers run beside the timesteps; {self.predicted_wait:.4g} of them "
-                    "cannot be hidden."
+                    else "With a storage that writes behind the run and reads ahead, "
+                    f"{self.predicted_wait:.4g} of the transfers cannot be hidden."
                 )
             else:
                 words.append(f"Every transfer is waited for: {self.predicted_wait:.4g}.")
@@ -325,8 +304,8 @@ def plan(
         What the operations cost, with two tiers where `disk` is given. Measured costs give the best plan
         (`measure_costs`); without them typical ratios are assumed.
     overlap : bool
-        Whether the storage on disk writes behind the run and reads ahead, so that transfers run beside
-        timesteps. False: every transfer is waited for.
+        Whether the storage on disk is one that writes behind the run and reads ahead, so that transfers run
+        beside timesteps. False: every transfer is waited for, as with `DiskStorage`.
     buffers : int
         Staging buffers of one state each that an overlapping storage takes from `memory`, >= 1.
 
@@ -448,6 +427,7 @@ def plan(
 
     def make(family: Family, counts: Counts, **found: Any) -> Plan:
         ram, *slower = counts.tiers
+        on_disk_at_once = sum(tier.peak for tier in slower)
         held = ram.peak + (buffers if found.get("overlapped") else 0)
         return Plan(
             n_timesteps=n,
@@ -458,7 +438,9 @@ def plan(
             memory=budget,
             disk=on_disk,
             planned_bytes=fixed + found["window"] * piece + held * state,
-            planned_disk_bytes=state * sum(tier.peak for tier in slower),
+            n_snapshots=ram.peak,
+            n_on_disk=on_disk_at_once,
+            planned_disk_bytes=state * on_disk_at_once,
             forward_steps=counts.forward_steps,
             saves=counts.saves,
             loads=counts.loads,
@@ -479,7 +461,6 @@ def plan(
                     "revolve",
                     choice.counts,
                     window=choice.window,
-                    n_snapshots=choice.snapshots,
                     predicted_seconds=choice.seconds,
                 )
             )
@@ -502,8 +483,7 @@ def plan(
                         family,
                         tiers.counts,
                         window=tiers.window,
-                        n_snapshots=tiers.slots,
-                        n_on_disk=tiers.on_disk,
+                        slots=(tiers.slots, tiers.on_disk),
                         period=tiers.period or None,
                         predicted_seconds=tiers.seconds,
                         predicted_wait=tiers.waiting,
@@ -541,8 +521,7 @@ def plan(
                     "hierarchical",
                     table.counts,
                     window=window,
-                    n_snapshots=slots,
-                    n_on_disk=states_on_disk,
+                    slots=table.capacities,
                     predicted_seconds=table.makespan(costs),
                     predicted_wait=sum(
                         tier.saves * costs.save_at(1) + tier.loads * costs.load_at(1) for tier in slower

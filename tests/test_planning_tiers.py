@@ -98,6 +98,8 @@ def test_every_plan_tells_what_its_schedule_does(n, memory, disk, read, free, ra
         held = choice.window * SLICE + (tiers[0].peak + 2 * choice.overlapped) * STATE
         assert choice.planned_bytes == held <= memory
         assert choice.planned_disk_bytes == STATE * sum(tier.peak for tier in tiers[1:]) <= disk
+        assert choice.n_snapshots == tiers[0].peak
+        assert choice.n_on_disk == sum(tier.peak for tier in tiers[1:])
 
 
 def all_two_tier(n, memory, disk, lookback, lag, rates, *, overlap):
@@ -190,7 +192,7 @@ def test_hidden_transfers_cost_nothing():
     assert chosen.family == "two-tier"
     assert chosen.predicted_wait == 0.0
     assert chosen.period >= 8
-    assert "hidden" in chosen.explain()
+    assert "transfers are hidden" in chosen.explain()
     waited = plan(3000, state_bytes=2, window_slice_bytes=1, memory=60, disk=10**5, lookback=2, costs=rates)
     assert chosen.predicted_seconds < waited.predicted_seconds
     assert "Every transfer is waited for" in waited.explain()
