@@ -11,6 +11,8 @@ namespace revolve {
 
 namespace {
 
+constexpr std::int64_t kBlock = 64;  ///< splits that are bounded together
+
 std::size_t as_index(std::int64_t value) {
     return static_cast<std::size_t>(value);
 }
@@ -96,10 +98,25 @@ HierarchicalMove HierarchicalTables::decide(const HierarchicalChain& chain, std:
         choice = Choice::split;
         m = length(j, left_kind);
     };
-    for (std::int64_t j = x - 1; j >= 1; --j) {
-        consider(j, 0, kind);
-        if (kind == 1 && special_ == Special::part_filled) consider(j, 1, 0);
+    // The least cost is known: the first move that reaches it is the one sought. Both parts cost more the longer they
+    // are, so that the ends of a block bound what is between; where rounding hides the least, all is looked through.
+    const double least = own[as_index(kind)][as_index(x)];
+    const bool parts = kind == 1 && special_ == Special::part_filled;
+    const auto look_through = [&](std::int64_t low, std::int64_t high) {
+        for (std::int64_t j = high; j >= low && best > least; --j) {
+            consider(j, 0, kind);
+            if (parts) consider(j, 1, 0);
+        }
+    };
+    for (std::int64_t high = x - 1; high >= 1 && best > least; high -= kBlock) {
+        const std::int64_t low = std::max<std::int64_t>(1, high - kBlock + 1);
+        const auto bound = [&](int left_kind, int right_kind) {
+            return split_left(chains, tier, own, low, left_kind) +
+                   split_right(tier, stored, x - high, right_kind);
+        };
+        if (bound(0, kind) <= least || (parts && bound(1, 0) <= least)) look_through(low, high);
     }
+    look_through(1, x - 1);
     if (choice == Choice::run) return {choice, beyond, {}};
     if (choice == Choice::copy) return {choice, 0, copied()};
     return {choice, m, right(m)};
