@@ -336,6 +336,8 @@ cdef class Instructions:
     cdef unique_ptr[CppSchedule] schedule
     cdef vector[int64_t] held
     cdef bint live
+    cdef bint busy
+    cdef int _claim(self) except -1
 
 
 cdef class MixedTable:

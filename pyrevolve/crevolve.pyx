@@ -15,6 +15,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.exc cimport PyErr_CheckSignals
 from cython.operator cimport dereference
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
@@ -355,7 +356,14 @@ cdef class Instructions:
     def __iter__(self):
         return self
 
+    cdef int _claim(self) except -1:
+        """Refuse use by a second thread while the first works without the interpreter's lock."""
+        if self.busy:
+            raise RuntimeError("another thread uses this iterator; let every thread have its own")
+        return 0
+
     def __next__(self):
+        self._claim()
         if not self.live:
             raise StopIteration
         cdef Instruction result = Instruction.__new__(Instruction)
@@ -367,28 +375,43 @@ cdef class Instructions:
         """Write the next instructions into `rows`, INSTRUCTION_BYTES each; return how many there were."""
         cdef Py_ssize_t capacity = rows.shape[0] // <Py_ssize_t>sizeof(CppInstruction)
         cdef Py_ssize_t count = 0
+        cdef Py_ssize_t chunk
         cdef CppInstruction* target
         cdef CppSchedule* schedule = self.schedule.get()
-        cdef bint live = self.live
+        cdef bint live
+        self._claim()
+        live = self.live
         if capacity == 0:
             return 0
         target = <CppInstruction*>&rows[0]
-        with nogil:
+        self.busy = True
+        try:
             while count < capacity and live:
-                target[count] = schedule.next()
-                live = target[count].kind != CppKind.end
-                count += 1
-        self.live = live
+                chunk = min(capacity, count + (1 << 18))
+                with nogil:
+                    while count < chunk and live:
+                        target[count] = schedule.next()
+                        live = target[count].kind != CppKind.end
+                        count += 1
+                self.live = live
+                PyErr_CheckSignals()
+        finally:
+            self.busy = False
         return count
 
     def tally(self):
         """Go through all instructions that are left and return their `Counts`; can be interrupted."""
         cdef CppSchedule* schedule = self.schedule.get()
         cdef CppTally result
+        self._claim()
         if not self.live:
             raise ValueError("no instructions are left")
-        with nogil:
-            result = cpp_tally(dereference(schedule), check_signals, self.held)
+        self.busy = True
+        try:
+            with nogil:
+                result = cpp_tally(dereference(schedule), check_signals, self.held)
+        finally:
+            self.busy = False
         self.live = False
         return _tally(result)
 
@@ -403,8 +426,16 @@ cdef Instructions _instructions(unique_ptr[CppSchedule] schedule):
 cdef vector[int32_t] _tiers(object tiers) except *:
     cdef vector[int32_t] result
     for tier in tiers:
-        result.push_back(<int32_t>_integer(tier, "tier"))
+        result.push_back(_tier(tier))
     return result
+
+
+cdef int32_t _tier(object value) except -1:
+    """The number of a tier, of which a thousand are enough."""
+    cdef int64_t tier = _integer(value, "tier")
+    if not 0 <= tier < 1000:
+        raise ValueError(f"tier must be between 0 and 999, got {tier}")
+    return <int32_t>tier
 
 
 def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False,
@@ -424,7 +455,7 @@ def windowed_instructions(timesteps, snapshots, window=1, lookback=0, lag=1, bin
     stored, position, loaded_at, remaining = layout
     for t, tier, slot in stored:
         state.t = _integer(t, "t")
-        state.tier = <int32_t>_integer(tier, "tier")
+        state.tier = _tier(tier)
         state.slot = _integer(slot, "slot")
         start.stored.push_back(state)
     start.position = _integer(position, "position")
@@ -468,7 +499,7 @@ cdef CppPeriodicProblem _periodic(timesteps, period, slots, window, lookback, la
     problem.model.lookback = _integer(lookback, "lookback")
     problem.model.lag = _integer(lag, "lag")
     problem.free_initial_state = free_initial
-    problem.spine_tier = <int32_t>_integer(spine_tier, "spine_tier")
+    problem.spine_tier = _tier(spine_tier)
     problem.one_read = one_read
     problem.validate()
     return problem

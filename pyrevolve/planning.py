@@ -26,10 +26,6 @@ Family: TypeAlias = Literal["revolve", "two-tier", "multistage", "hierarchical"]
 #: Up to so much n**2 times rows in all, tables of H-Revolve are worth the time of a plan (about 30 ms).
 _MOST_TABLE_WORK = 600_000_000
 
-#: And where the run is no more than so many windows long: counting its copies takes longer else (about 50
-#: ms).
-_MOST_SEGMENTS = 1500
-
 _LOG = logging.getLogger("pyrevolve.planning")
 
 _INT64_MAX = (1 << 63) - 1
@@ -224,12 +220,15 @@ class Plan:
                 f"{again} timesteps are run again, {again / n:.3f} per timestep, which takes "
                 f"{again * costs.forward_step:.4g}."
             )
-        words.append(
-            f"With a window of {self.window} there are {self.reverse_calls} reverse and {self.forward_calls} "
-            "forward calls; a longer one "
-            + ("leaves less memory for snapshots" if self.n_snapshots else "does not fit")
-            + ", a shorter one needs more calls and copies."
-        )
+        if self.window >= n + 1 - self.lag:
+            words.append(f"The window of {self.window} holds the whole run.")
+        else:
+            words.append(
+                f"With a window of {self.window} there are {self.reverse_calls} reverse and "
+                f"{self.forward_calls} forward calls; a longer one "
+                + ("leaves less memory for snapshots" if self.n_snapshots else "does not fit")
+                + ", a shorter one needs more calls and copies."
+            )
         if self.n_on_disk:
             where = f"{self.n_on_disk} snapshots lie on disk ({format_bytes(self.planned_disk_bytes)})"
             if self.period is not None:
@@ -244,8 +243,12 @@ class Plan:
                 )
             else:
                 words.append(f"Every transfer is waited for: {self.predicted_wait:.4g}.")
-        elif self.disk:
-            words.append("No snapshot is put on disk, because running timesteps again is faster.")
+        elif self.disk and self.runners_up:
+            words.append("No snapshot is put on disk, because doing without is faster.")
+        elif self.disk and self.forward_steps > n:
+            words.append(
+                "No snapshot is put on disk, because the disk does not hold one or nothing is won by it."
+            )
         if self.runners_up:
             second = self.runners_up[0]
             words.append(
@@ -337,7 +340,7 @@ def plan(
     RAM-only family is the best of all. For the others windows and numbers of snapshots are tried in geometric
     steps; `HRevolve` only for the windows that are best for the other families, with as many snapshots in RAM
     as its dynamic program can weigh within the time that a plan may take (about 200 for n = 1000, a few for
-    n = 10**4, none beyond n = 24,000 or 1500 windows), and it is named only where it is the fastest. A small
+    n = 10**4, none beyond n = 24,000), and it is named only where it is the fastest. A small
     window reaches the fewest forward steps F with very many short calls and copies; a larger one trades some
     forward steps for far fewer of both.
 
@@ -499,8 +502,6 @@ def plan(
             # A few states on disk are rows of the table each; many are as good as no bound, one row.
             enough = states_on_disk * (window + lookback) >= n
             if slots < 0 or n < window + lag or (not enough and slots + states_on_disk > rows):
-                continue
-            if n > _MOST_SEGMENTS * window:
                 continue
             table = HRevolve(
                 n,

@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from ..costs import Costs
-from ..crevolve import Counts, Instructions, forward_instructions, periodic_instructions, periodic_overlap
+from ..crevolve import (
+    Counts,
+    Instructions,
+    forward_instructions,
+    periodic_counts,
+    periodic_instructions,
+    periodic_overlap,
+)
 from .base import Schedule
 from .layout import index
 from .offline import resolve_lag
@@ -53,7 +60,7 @@ class _Spine(Schedule):
 
     @cached_property
     def counts(self) -> Counts:
-        """All counts at once, by going through the schedule."""
+        """All counts at once, by going through the schedule: O(n / period) time and memory."""
         return self.instructions().tally()
 
     def instructions(self) -> Instructions:
@@ -265,8 +272,10 @@ class AsyncTwoTier(_Spine):
             )
         if index("buffers", buffers) < 1:
             raise ValueError(f"buffers must be >= 1, got {buffers}")
-        disk = self.counts.tiers[-1]
-        if len(self.counts.tiers) > 1 and disk.loads > disk.saves:
+        disk = periodic_counts(
+            self.n_timesteps, self.period, self.n_snapshots, *self.needs, self.free_initial_state
+        ).tiers[1]
+        if disk.loads > disk.saves:
             raise ValueError(
                 f"period {self.period} is longer than what window {self.window} holds: starts would be "
                 "read more than once; give n_snapshots >= 1"
@@ -288,8 +297,6 @@ class AsyncTwoTier(_Spine):
             read=costs.load_at(1),
         )
         transfers = costs.save_at(1) * disk.saves + costs.load_at(1) * disk.loads
-        if len(self.counts.tiers) < 2:
-            transfers = 0.0
         return Overlap(seconds, write_wait, read_wait, transfers - write_wait - read_wait)
 
 

@@ -8,6 +8,8 @@ namespace revolve {
 
 namespace {
 
+constexpr std::int64_t kMostRanks = 20000;
+
 /// What both searches share: which windows there are and what is left beside them.
 class TierSearch {
 public:
@@ -195,6 +197,8 @@ TierChoice choose_multistage(const TierProblem& problem) {
                 continue;
             }
             choice.counts.tiers[0].saves = 0;
+            // Counting takes as long as there are snapshots; with so many a disk is of no use beside RAM.
+            if (candidate.snapshots > kMostRanks) continue;
             const std::vector<RankCounts> ranks = rank_counts(candidate);
             const std::vector<std::int32_t> tiers = place_ranks(ranks, room, on_disk, copies);
             for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
