@@ -601,6 +601,9 @@ def plan_curve(
         most = max(least, plan(n_timesteps, memory=2**62, **arguments).planned_bytes)
         ratio = (most / max(1, least)) ** (1.0 / (points - 1))
         memory = [max(least, math.ceil(least * ratio**point)) for point in range(points - 1)] + [most]
+    given: object = memory
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"memory must be a list of budgets, got {given!r}")
     return [plan(n_timesteps, memory=budget, **arguments) for budget in memory]
 
 

@@ -260,3 +260,9 @@ def test_a_curve_falls_from_the_smallest_budget_to_store_all():
     )
     with pytest.raises(ValueError, match="points"):
         plan_curve(1000, points=1, **arguments)
+
+
+@pytest.mark.parametrize("memory", ["1 GB", 10**9, 1.5])
+def test_one_budget_is_no_curve(memory):
+    with pytest.raises(TypeError, match=f"memory must be a list of budgets, got {memory!r}"):
+        plan_curve(1000, state_bytes=2, window_slice_bytes=1, memory=memory)
