@@ -437,3 +437,21 @@ def test_makespan_of_what_is_left():
     expected = 2.0 * schedule.forward_steps + 3.0 * 8 + 0.25 * schedule.forward_calls
     expected += 0.5 * schedule.reverse_calls + 5.0 * schedule.saves + 7.0 * schedule.loads
     assert schedule.makespan(costs) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("stored", "got"), [([0, 4], "0"), (3, "3"), ([(0, 0), None], "None")])
+def test_stored_states_that_are_no_pairs(stored, got):
+    for call in (
+        lambda: Revolve.from_layout(10, 3, stored, position=5),
+        lambda: Multistage.from_layout(10, 3, 1, stored, position=5),
+        lambda: Layout(stored, 5),
+    ):
+        with pytest.raises(TypeError, match=rf"stored must be \(t, slot\) pairs .*, got {got}$"):
+            call()
+
+
+def test_explain_tells_of_what_is_left():
+    schedule = Revolve.from_layout(10, 3, [(0, 0), (4, 1), (7, 2)], position=10, remaining=8)
+    words = schedule.explain()
+    assert f"forward   {schedule.forward_steps} timesteps of what is left of 10 in" in words
+    assert f"reverse   8 timesteps in {schedule.reverse_calls} calls" in words

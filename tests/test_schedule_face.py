@@ -162,7 +162,10 @@ def test_explain_names_the_counts(schedule):
     words = schedule.explain()
     counts = schedule.counts
     assert words.splitlines()[0] == repr(schedule)
-    assert f"{counts.forward_steps} timesteps for 60" in words
+    taken_over = getattr(schedule, "layout", None) is not None
+    purpose = "of what is left of 60" if taken_over else "for 60"
+    assert f"{counts.forward_steps} timesteps {purpose}" in words
+    assert ("times each" in words) != taken_over
     assert f"in {counts.forward_calls} calls" in words
     if schedule.reverse_steps:
         assert f"{schedule.reverse_steps} timesteps in {counts.reverse_calls} calls" in words
@@ -433,3 +436,30 @@ def test_integers_of_numpy_are_integers(schedule):
     assert twin == schedule
     assert repr(twin) == repr(schedule)
     assert all(type(getattr(twin, name)) is int for name in values)
+
+
+@pytest.mark.parametrize("schedule", [Revolve(10**12, 20), Revolve(10**16, 200), Revolve(10**18, 2000)])
+def test_what_is_too_long_to_be_listed_is_a_memory_error_with_the_remedy(schedule):
+    with pytest.raises(MemoryError, match="iterate over it instead"):
+        schedule.to_numpy()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Revolve(2**62, 50), lambda: Multistage(2**62, 25, 25), lambda: Revolve(2**62, 2, window=9)],
+)
+def test_counts_beyond_64_bits_name_the_timesteps_and_the_remedy(make):
+    with pytest.raises(
+        OverflowError, match=r"n_timesteps = 4611686018427387904 .* more snapshots or a larger"
+    ):
+        make()
+    assert Revolve(2**62, 50, window=2**58).forward_steps > 2**62  # what the message advises
+
+
+def test_too_many_timesteps_or_snapshots_are_named():
+    with pytest.raises(OverflowError, match=r"n_timesteps must be <= 2\*\*62, got 4611686018427387905"):
+        Revolve(2**62 + 1, 50)
+    with pytest.raises(OverflowError, match="n_timesteps must fit in 64 bits"):
+        Revolve(2**63, 50)
+    with pytest.raises(OverflowError, match="n_snapshots must fit in 64 bits"):
+        Revolve(2**62, 2**63)

@@ -30,6 +30,9 @@ class Schedule(abc.ABC):
 
     Schedules are immutable and hold no list: an iterator holds O(snapshots) state. Several iterators of one
     schedule may run at once, in one thread or several.
+
+    Counts and times are those of the whole run. Where a schedule takes a run over from a layout
+    (`Revolve.from_layout`, `Multistage.from_layout`, `Online.finish`), they are those of what is left of it.
     """
 
     n_timesteps: int
@@ -68,12 +71,15 @@ class Schedule(abc.ABC):
 
     @property
     def forward_steps(self) -> int:
-        """Forward timesteps executed, the first sweep included."""
+        """Forward timesteps executed, the first sweep included; from a layout, those that are left."""
         return self.counts.forward_steps
 
     @property
     def recompute_factor(self) -> float:
-        """Forward timesteps executed per timestep; 1 where nothing is run twice."""
+        """Forward timesteps executed per timestep; 1 where nothing is run twice.
+
+        From a layout, those that are left per timestep of the whole run: less than 1 where few are run again.
+        """
         return self.forward_steps / self.n_timesteps if self.n_timesteps else 1.0
 
     @property
@@ -140,7 +146,13 @@ class Schedule(abc.ABC):
             The schedule is too long to be listed; iterate over it instead.
         """
         length = self.calls + self.saves + self.loads + self.counts.frees + self._ends
-        rows: np.ndarray[Any, np.dtype[np.void]] = np.empty(length, dtype=INSTRUCTION_DTYPE)
+        try:
+            rows: np.ndarray[Any, np.dtype[np.void]] = np.empty(length, dtype=INSTRUCTION_DTYPE)
+        except (MemoryError, ValueError):  # ValueError: more than NumPy can count
+            raise MemoryError(
+                f"{length} instructions of {INSTRUCTION_BYTES} bytes do not fit in memory; "
+                "iterate over it instead"
+            ) from None
         written = self.instructions().fill(rows.view(np.uint8))
         if written != length:
             raise RuntimeError(f"the schedule announced {length} instructions and gave {written}")
@@ -150,6 +162,11 @@ class Schedule(abc.ABC):
     def _ends(self) -> int:
         """How many TURN and END instructions there are."""
         return 2
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the schedule takes over a run from a layout."""
+        return False
 
     def to_text(self) -> str:
         """Return all instructions in a stable text form, one line each.
@@ -175,13 +192,17 @@ class Schedule(abc.ABC):
         return "\n".join(lines) + "\n"
 
     def explain(self) -> str:
-        """Return in words what the schedule does: steps, copies, calls, and what it keeps where."""
+        """Return in words what the schedule does: steps, copies, calls, and what it keeps where.
+
+        From a layout, what it does of what is left of the run.
+        """
         n, counts = self.n_timesteps, self.counts
         window, lookback, lag = self.needs
+        whole = f"for {n} ({self.recompute_factor:.3f} times each)"
+        purpose = f"of what is left of {n}" if self._begun else whole
         lines = [
             f"{self!r}",
-            f"  forward   {counts.forward_steps} timesteps for {n} ({self.recompute_factor:.3f} times each) "
-            f"in {counts.forward_calls} calls",
+            f"  forward   {counts.forward_steps} timesteps {purpose} in {counts.forward_calls} calls",
             f"  reverse   {self.reverse_steps} timesteps in {counts.reverse_calls} calls of at most {window}"
             if self.reverse_steps
             else "  reverse   nothing: this schedule runs forward only",

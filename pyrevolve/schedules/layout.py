@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["Layout", "check_layout", "index"]
+__all__ = ["Layout", "check_layout", "elements", "index"]
 
 
 def index(name: str, value: object) -> int:
@@ -17,6 +18,16 @@ def index(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+def elements(stored: object) -> tuple[Any, ...]:
+    """Return the elements of stored states, or of one of them; where there are none, TypeError names it."""
+    try:
+        return tuple(stored)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"stored must be (t, slot) pairs or (t, tier, slot) triples, got {stored!r}"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Layout:
     Raises
     ------
     TypeError
-        A number is no integer.
+        A number is no integer, or `stored` no iterable of tuples.
     ValueError
         A stored state is not told as a pair or a triple. What is impossible for the run is found by the
         schedule.
@@ -59,8 +70,8 @@ class Layout:
 
 
 def _states(stored: Iterable[tuple[int, ...]]) -> Iterable[tuple[int, int, int]]:
-    for state in stored:
-        numbers = tuple(index("stored", number) for number in state)
+    for state in elements(stored):
+        numbers = tuple(index("stored", number) for number in elements(state))
         if len(numbers) == 2:
             yield numbers[0], 0, numbers[1]
         elif len(numbers) == 3:

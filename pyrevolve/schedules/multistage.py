@@ -10,7 +10,7 @@ from typing import Literal
 from ..costs import Costs
 from ..crevolve import Counts, Instructions, place_ranks, rank_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, check_layout, index
+from .layout import Layout, check_layout, elements, index
 from .offline import Revolve
 
 __all__ = ["COPIES_TO_DISK", "Multistage"]
@@ -161,7 +161,7 @@ class Multistage(Schedule):
             lookback=lookback,
             lag=lag,
             initial_state=initial_state,
-            layout=Layout(tuple(stored), position, loaded_at, remaining),
+            layout=Layout(elements(stored), position, loaded_at, remaining),
         )
 
     @cached_property
@@ -190,6 +190,10 @@ class Multistage(Schedule):
         """Timesteps that are still to be reversed."""
         remaining = None if self.layout is None else self.layout.remaining
         return self.n_timesteps if remaining is None else remaining
+
+    @property
+    def _begun(self) -> bool:
+        return self.layout is not None
 
     @property
     def _ends(self) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, check_layout, index
+from .layout import Layout, check_layout, elements, index
 
 __all__ = ["Revolve", "StoreAll"]
 
@@ -188,7 +188,7 @@ class Revolve(Schedule):
             lookback=lookback,
             lag=lag,
             initial_state=initial_state,
-            layout=Layout(tuple(stored), position, loaded_at, remaining),
+            layout=Layout(elements(stored), position, loaded_at, remaining),
         )
 
     @property
@@ -213,13 +213,28 @@ class Revolve(Schedule):
         return self.n_timesteps if remaining is None else remaining
 
     @property
+    def _begun(self) -> bool:
+        return self.layout is not None
+
+    @property
     def _ends(self) -> int:
         return 1 if self.layout is not None and self.layout.remaining is not None else 2
 
     @cached_property
     def counts(self) -> Counts:
         """All counts at once; closed forms, or counted by going through where a layout is given."""
-        return windowed_counts(*self._parameters) if self.layout is None else self.instructions().tally()
+        try:
+            return windowed_counts(*self._parameters) if self.layout is None else self.instructions().tally()
+        except OverflowError:
+            if max(self._parameters) >= 2**63:
+                raise  # it names the parameter that is too large by itself
+            if self.n_timesteps > 2**62:
+                raise OverflowError(f"n_timesteps must be <= 2**62, got {self.n_timesteps}") from None
+            raise OverflowError(
+                f"n_timesteps = {self.n_timesteps} with {self.n_snapshots} snapshots and a window of "
+                f"{self.window} takes more forward timesteps than 64 bits count; give more snapshots or a "
+                "larger window"
+            ) from None
 
     def instructions(self) -> Instructions:
         """Return a new iterator over the instructions."""
