@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Checkpoint", "Operator"]
+__all__ = ["Checkpoint", "Operator", "check_problem", "described", "first_arrays"]
 
 
 _NO_STEP_DATA = (
@@ -76,12 +77,20 @@ class Checkpoint(abc.ABC):
     @property
     @abc.abstractmethod
     def dtype(self) -> Any:
-        """The dtype of the state; any of them where there are several: the arrays themselves decide."""
+        """The dtype of the state; any of them where there are several.
+
+        Kept for code that was written for version 2.2.8. The driver does not use it: the arrays that
+        `get_data` returns tell their dtypes.
+        """
 
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """The number of elements in all arrays of one state."""
+        """The number of elements in all arrays of one state.
+
+        Kept for code that was written for version 2.2.8. The driver does not use it: the arrays that
+        `get_data` returns tell their shapes.
+        """
 
     @abc.abstractmethod
     def get_data(self, t: int) -> Sequence[npt.NDArray[Any]]:
@@ -182,3 +191,52 @@ class Checkpoint(abc.ABC):
             f'{type(self).__name__} does not define set_initial(); initial_state="free" needs it to put x_0 '
             'into the workspace. Define it, or use initial_state="stored"'
         )
+
+
+def check_problem(checkpoint: object, fwd_operator: object, rev_operator: object) -> None:
+    """Raise TypeError unless these are a checkpoint and two operators, as objects and not as classes."""
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"checkpoint must be a pyrevolve.Checkpoint, got {described(checkpoint)}")
+    for name, value in (("fwd_operator", fwd_operator), ("rev_operator", rev_operator)):
+        if isinstance(value, type) or not callable(getattr(value, "apply", None)):
+            raise TypeError(f"{name} must be a pyrevolve.Operator, got {described(value)}")
+
+
+def described(value: object) -> str:
+    """Return what an error calls an argument of the wrong type: its type, or that it is a class itself."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; give an instance"
+    return type(value).__name__
+
+
+def first_arrays(
+    checkpoint: Checkpoint, method: Literal["get_data", "get_step_data"]
+) -> tuple[npt.NDArray[Any], ...]:
+    """Return the arrays of timestep 0, from which storages learn number, shapes and dtypes.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What a state is.
+    method : {"get_data", "get_step_data"}
+        The method of `checkpoint` that is called.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        As returned by the method. Whether each can be stored is for the storage to check.
+
+    Raises
+    ------
+    TypeError
+        The method returns no sequence, or a single array instead of a list of arrays.
+    """
+    given: object = getattr(checkpoint, method)(0)
+    where = f"{type(checkpoint).__name__}.{method}(0) must return a list of arrays"
+    if isinstance(given, np.ndarray) and given.ndim < 2 and not given.dtype.hasobject:
+        raise TypeError(f"{where}, got one array of {given.dtype}; return [x], a list of arrays")
+    try:
+        return tuple(given)  # type: ignore[arg-type]
+    except TypeError:
+        what = "None" if given is None else type(given).__name__
+        raise TypeError(f"{where}, got {what}") from None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from .checkpoint import Checkpoint, Operator
+from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
 from .cost_cache import remembered
 from .costs import Costs
 from .disk_speed import measure_disk
@@ -100,6 +100,9 @@ def measure_costs(
     real run. With a window of 1 every reverse call has one timestep, and what the call costs is counted as
     the timestep's.
 
+    Operators that allocate large temporaries change speed during a process, because the threshold from which
+    the allocator asks the system for every array anew moves; use ``out=`` arrays.
+
     Examples
     --------
     >>> import numpy as np
@@ -121,11 +124,7 @@ def measure_costs(
     >>> costs.forward_step > 0, x
     (True, array([0.5]))
     """
-    if not isinstance(checkpoint, Checkpoint):
-        raise TypeError(f"checkpoint must be a pyrevolve.Checkpoint, got {type(checkpoint).__name__}")
-    for name, value in (("fwd_operator", fwd_operator), ("rev_operator", rev_operator)):
-        if not callable(getattr(value, "apply", None)):
-            raise TypeError(f"{name} must be a pyrevolve.Operator, got {type(value).__name__}")
+    check_problem(checkpoint, fwd_operator, rev_operator)
     n = operator.index(n_timesteps)
     if n < 2:
         raise ValueError(f"n_timesteps must be >= 2, got {n}; so short a run needs no plan")
@@ -133,7 +132,7 @@ def measure_costs(
         steps = operator.index(steps)
         if not 1 <= steps < n:
             raise ValueError(f"steps must be >= 1 and < n_timesteps = {n}, got {steps}")
-    state_bytes = slot_nbytes(checkpoint.get_data(0))
+    state_bytes = slot_nbytes(first_arrays(checkpoint, "get_data"))
 
     def measure() -> Costs:
         slots = max(2, slots_for(state_bytes))

@@ -13,14 +13,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from .budget import MEMORY_VARIABLE, Bytes, default_budget
-from .checkpoint import Checkpoint, Operator
+from .checkpoint import Checkpoint, Operator, check_problem, described, first_arrays
 from .costs import Costs
 from .crevolve import Kind
 from .errors import BudgetError, ScheduleError
 from .planning import Plan, plan
 from .profiling import Profiler
 from .schedules import Layout, Online, Revolve, Schedule
+from .schedules.layout import index
 from .schedules.offline import resolve_lag
+from .schedules.online import MOST_TIMESTEPS
 from .storage import DiskStorage, MemoryStorage, Storage
 from .storage.memory import slot_nbytes
 
@@ -87,9 +89,11 @@ class Revolver:
         Threads for copies of snapshots in RAM, >= 1. None: see `MemoryStorage`.
     storage : Storage or sequence of Storage, optional
         Where to keep the snapshots: one storage for every tier of the schedule, the fastest first. They need
-        enough slots and stay open on ``close()``. None: `MemoryStorage` for tier 0, `DiskStorage` for tier 1.
+        enough slots, are different objects, and stay open on ``close()``. None: `MemoryStorage` for tier 0,
+        `DiskStorage` for tier 1.
     disk_dir : path-like, optional
-        Where the `DiskStorage` of tier 1 puts its file. None: see `DiskStorage`.
+        Where the `DiskStorage` of tier 1 puts its file; not used where no snapshot lies on disk. None: see
+        `DiskStorage`.
 
     Raises
     ------
@@ -168,11 +172,7 @@ class Revolver:
         storage: Storage | Sequence[Storage] | None = None,
         disk_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not isinstance(checkpoint, Checkpoint):
-            raise TypeError(f"checkpoint must be a pyrevolve.Checkpoint, got {type(checkpoint).__name__}")
-        for name, value in (("fwd_operator", fwd_operator), ("rev_operator", rev_operator)):
-            if not callable(getattr(value, "apply", None)):
-                raise TypeError(f"{name} must be a pyrevolve.Operator, got {type(value).__name__}")
+        check_problem(checkpoint, fwd_operator, rev_operator)
         self._checkpoint = checkpoint
         self._fwd_operator = fwd_operator
         self._rev_operator = rev_operator
@@ -286,7 +286,7 @@ class Revolver:
         Parameters
         ----------
         steps : int, default 1
-            Timesteps to run, >= 1. Few long calls are faster than many short ones.
+            Timesteps to run, >= 1; at most 2**62 in all. Few long calls are faster than many short ones.
         last : bool, default False
             The run is known to end with them: nothing is saved that only a longer run would need.
 
@@ -298,12 +298,17 @@ class Revolver:
         Raises
         ------
         TypeError, ValueError
-            `steps` is no integer, or < 1.
+            `steps` is no integer, or out of its range.
         ScheduleError
-            The schedule is no online one, or the call comes after ``finish()`` without `reset`, after an
-            exception, or on a closed Revolver.
+            The schedule is no online one, or the call comes after one with `last`, after ``finish()`` without
+            `reset`, after an exception, or on a closed Revolver.
         Exception
             Whatever an operator, the checkpoint or the storage raises, unchanged.
+
+        Notes
+        -----
+        A call that is refused (TypeError, ValueError, ScheduleError as above) changes nothing: the shot can
+        go on.
 
         Examples
         --------
@@ -333,16 +338,20 @@ class Revolver:
         16 [0.001335]
         """
         online = self._require_online("advance")
-        steps = operator.index(steps)
-        if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+        steps = index("steps", steps)
+        most = MOST_TIMESTEPS - self._n_timesteps
+        if not 1 <= steps <= most:
+            raise ValueError(
+                f"steps must be >= 1 and <= {most}, so that there are at most 2**62 timesteps, got {steps}"
+            )
         self._require("advance", _State.READY, _State.PAUSED)
         fresh = self._state is _State.READY
+        target = self._n_timesteps + steps
+        instructions = online.advance_to(target, last=last)  # a bad call is refused here, the shot intact
         with self._sweep(_State.FORWARD, _State.PAUSED):
             if fresh:
                 self._put_initial_state()
-            target = self._n_timesteps + steps
-            self._run(online.advance_to(target, last=last), None)
+            self._run(instructions, None)
             self._n_timesteps = target
         return target
 
@@ -391,8 +400,10 @@ class Revolver:
     def reset(self) -> None:
         """Make ready for the next shot: empty slots, a new profile, the same memory.
 
-        It touches the Revolver only. The user puts x_0 into the workspace before the next
-        ``apply_forward()``, and resets operators, gradients and receivers as needed.
+        It touches the Revolver only. **Put x_0 back into the workspace before the next shot**, that is before
+        the next ``apply_forward()``, or the first ``advance()``: the workspace still holds what the last shot
+        left there. Only a free initial state is put there by the driver. Operators, gradients and receivers
+        are the user's to reset too.
 
         Raises
         ------
@@ -549,10 +560,10 @@ class Revolver:
                 "give storage= a sequence with one Storage for each tier, the fastest first"
             )
         checkpoint, schedule = self._checkpoint, self._schedule
-        state = tuple(checkpoint.get_data(0)) if any(peaks) else ()
+        state = first_arrays(checkpoint, "get_data") if any(peaks) else ()
         step_data, ram_room, disk_room = None, None, None
         if isinstance(schedule, Schedule) and schedule.needs_step_data:
-            step_data = tuple(checkpoint.get_step_data(0))
+            step_data = first_arrays(checkpoint, "get_step_data")
             ram_room = MemoryStorage.room_for(schedule, 0, state, step_data)
             disk_room = DiskStorage.room_for(schedule, 1, state, step_data)
         with ExitStack() as made:
@@ -591,22 +602,23 @@ class Revolver:
                 )
             return Revolve(
                 n_timesteps,
-                n_checkpoints,
+                _at_least("n_checkpoints", n_checkpoints, 0 if initial_state == "free" else 1),
                 window=window,
                 lookback=lookback,
                 lag=lag,
                 initial_state=initial_state,
             )
+        window_bytes = _at_least("checkpoint.window_bytes", checkpoint.window_bytes, 0)
         default = memory is None
         try:
             self._plan = plan(
                 n_timesteps,
-                state_bytes=slot_nbytes(checkpoint.get_data(0)),
+                state_bytes=slot_nbytes(first_arrays(checkpoint, "get_data")),
                 window_slice_bytes=0,
                 memory=default_budget() if memory is None else memory,
                 disk=disk,
                 # What is free now is free beside the workspace, which exists already.
-                fixed_bytes=0 if default else checkpoint.window_bytes,
+                fixed_bytes=0 if default else window_bytes,
                 lookback=lookback,
                 lag=lag,
                 initial_state=initial_state,
@@ -638,7 +650,7 @@ class Revolver:
         """Raise unless the schedule goes with the other arguments, and starts at the beginning."""
         if not isinstance(schedule, Schedule | Online):
             hint = "; give schedule=plan.schedule" if isinstance(schedule, Plan) else ""
-            raise TypeError(f"schedule must be a pyrevolve schedule, got {type(schedule).__name__}{hint}")
+            raise TypeError(f"schedule must be a pyrevolve schedule, got {described(schedule)}{hint}")
         for name, value in (
             ("n_checkpoints", n_checkpoints),
             ("memory", memory),
@@ -703,6 +715,14 @@ def _defines(checkpoint: Checkpoint, name: str) -> bool:
     return method is not None and getattr(method, "__func__", None) is not getattr(Checkpoint, name)
 
 
+def _at_least(name: str, value: object, least: int) -> int:
+    """Return an integer argument; raise where it is none, or too small."""
+    number = index(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    return number
+
+
 def _peaks(schedule: Schedule | Online) -> list[int]:
     """Return how many slots the schedule needs, by tier; at least one tier."""
     if isinstance(schedule, Online):
@@ -715,7 +735,9 @@ def _accept_storages(storage: Storage | Sequence[Storage], peaks: list[int]) -> 
     storages = (storage,) if isinstance(storage, Storage) else tuple(storage)
     for given in storages:
         if not isinstance(given, Storage):
-            raise TypeError(f"storage must be a pyrevolve.Storage or several, got {type(given).__name__}")
+            raise TypeError(f"storage must be a pyrevolve.Storage or several, got {described(given)}")
+    if len({id(given) for given in storages}) < len(storages):
+        raise ValueError("storage= gives the same object twice; every tier needs a Storage of its own")
     if len(storages) < len(peaks):
         raise ValueError(
             f"the schedule has {len(peaks)} tiers, but storage= gives {len(storages)}; give a sequence with "

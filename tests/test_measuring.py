@@ -636,3 +636,18 @@ def test_devito_measures_the_disk_and_keeps_costs(folder, monkeypatch, tmp_path)
     second = CheckpointedAdjoint(case.build, **options)
     assert second.costs == first.costs
     assert second.plan == first.plan
+
+
+def test_classes_in_the_place_of_objects_and_states_that_are_none():
+    chain = Chain(9)
+    forward, reverse = chain.operators
+    for arguments, name in (
+        ((Chain, forward, reverse), "Chain"),
+        ((chain, type(forward), reverse), type(forward).__name__),
+        ((chain, forward, type(reverse)), type(reverse).__name__),
+    ):
+        with pytest.raises(TypeError, match=f"got the class {name}; give an instance"):
+            measure_costs(*arguments, n_timesteps=9)
+    chain.get_data = lambda t: None
+    with pytest.raises(TypeError, match=r"Chain\.get_data\(0\) must return a list of arrays, got None"):
+        measure_costs(chain, forward, reverse, n_timesteps=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cache
 from itertools import chain, islice
 
@@ -580,3 +581,12 @@ def test_turning_out_of_order_is_refused():
         CRevolve(3, 10).turn(5)
     with pytest.raises(ValueError, match="rule must be one of"):
         CRevolve(3, rule="best")
+
+
+def test_it_cannot_be_pickled_and_says_what_can():
+    online = Online(3)
+    list(online.advance_to(20))
+    with pytest.raises(TypeError, match=r"an Online cannot be pickled; finish\(\) gives a schedule that can"):
+        pickle.dumps(online)
+    schedule = online.finish()
+    assert pickle.loads(pickle.dumps(schedule)) == schedule

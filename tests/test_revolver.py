@@ -969,3 +969,85 @@ def test_no_memory_is_lost_over_many_revolvers():
 
 def test_module_names_nothing_of_devito():
     assert not hasattr(pyrevolve.revolver, "devito")
+
+
+# --- what messages say
+# ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"n_checkpoints": 3.0}, TypeError, r"n_checkpoints must be an integer, got 3\.0"),
+        ({"n_checkpoints": 0}, ValueError, "n_checkpoints must be >= 1, got 0"),
+        ({"n_checkpoints": -1, "initial_state": "free"}, ValueError, "n_checkpoints must be >= 0, got -1"),
+    ],
+)
+def test_bad_number_of_checkpoints_is_called_as_the_caller_does(keywords, error, message):
+    wave = Wave(10)
+    with pytest.raises(error, match=message):
+        Revolver(WaveCheckpoint(wave), Forward(wave), Reverse(wave), n_timesteps=10, **keywords)
+
+
+@pytest.mark.parametrize(("given", "error"), [(-5, ValueError), ("1 MB", TypeError), (1.5, TypeError)])
+def test_bad_window_bytes_are_called_as_the_checkpoint_does(given, error):
+    wave = Wave(10)
+    checkpoint = WaveCheckpoint(wave)
+    checkpoint.window_bytes = given
+    with pytest.raises(error, match=f"checkpoint.window_bytes must be .*, got {given!r}"):
+        Revolver(checkpoint, Forward(wave), Reverse(wave), n_timesteps=10, memory="1 MB")
+
+
+def test_classes_in_the_place_of_objects():
+    wave = Wave(10)
+    checkpoint, forward, reverse = WaveCheckpoint(wave), Forward(wave), Reverse(wave)
+    for arguments, keywords, name in (
+        ((WaveCheckpoint, forward, reverse, 3, 10), {}, "checkpoint .* the class WaveCheckpoint"),
+        ((checkpoint, Forward, reverse, 3, 10), {}, "fwd_operator .* the class Forward"),
+        ((checkpoint, forward, Reverse, 3, 10), {}, "rev_operator .* the class Reverse"),
+        ((checkpoint, forward, reverse), {"schedule": Revolve}, "schedule .* the class Revolve"),
+        ((checkpoint, forward, reverse, 3, 10), {"storage": [MemoryStorage]}, "storage .* the class Memory"),
+    ):
+        with pytest.raises(TypeError, match=f"{name}.*; give an instance"):
+            Revolver(*arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "list of arrays, got None"),
+        (3.5, "list of arrays, got float"),
+        (np.zeros(3), r"list of arrays, got one array of float64; return \[x\], a list of arrays"),
+        (np.zeros(()), r"list of arrays, got one array of float64; return \[x\], a list of arrays"),
+    ],
+)
+def test_state_that_is_no_list_of_arrays(returned, message):
+    wave = Wave(10)
+
+    class Odd(WaveCheckpoint):
+        def get_data(self, t):
+            return returned
+
+    for keywords in ({"n_checkpoints": 3}, {"memory": 10**6}, {"schedule": Revolve(10, 3)}):
+        n = None if "schedule" in keywords else 10
+        with pytest.raises(TypeError, match=r"Odd\.get_data\(0\) must return a " + message):
+            Revolver(Odd(wave), Forward(wave), Reverse(wave), n_timesteps=n, **keywords)
+
+
+def test_place_to_load_that_is_an_array_itself():
+    x = np.ones(3)
+
+    class State(Checkpoint):
+        dtype, size = x.dtype, x.size
+
+        def get_data(self, t):
+            return [x]
+
+        def get_data_location(self, t):
+            return x
+
+    wave = Wave(10)
+    revolver = Revolver(State(), Forward(wave), Reverse(wave), 1, 10)
+    wave.set_initial()
+    with pytest.raises(StorageError, match=r"got float64; return \[x\], a list of arrays"):
+        run(wave, revolver)

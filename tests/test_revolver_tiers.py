@@ -887,3 +887,49 @@ def test_schedules_that_need_more_than_the_workspace_retains():
     ):
         with pytest.raises(ValueError, match="does not retain"):
             make(wave, schedule)
+
+
+@pytest.mark.parametrize(
+    ("begin", "refused", "error", "message"),
+    [
+        (((5, False), (2, True)), (1, False), ScheduleError, "timestep 6 was said to be the last"),
+        (((3, False),), (2**63, False), ValueError, "steps must be >= 1 and <= 4611686018427387901"),
+        (((3, False),), (2**62 - 2, False), ValueError, "steps must be .*, got 4611686018427387902"),
+        (((3, False),), (1.5, False), TypeError, r"steps must be an integer, got 1\.5"),
+        (((3, False),), (0, False), ValueError, "steps must be .*, got 0"),
+        ((), (2**63, False), ValueError, "steps must be"),
+    ],
+)
+def test_advance_that_is_refused_leaves_the_shot_as_it_was(begin, refused, error, message):
+    n = sum(steps for steps, _ in begin) or 4
+    wave = Wave(n)
+    revolver = make(wave, Online(2))
+    wave.set_initial()
+    for steps, last in begin:
+        revolver.advance(steps, last=last)
+    done = wave.forward_steps
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            revolver.advance(refused[0], last=refused[1])
+    assert wave.forward_steps == done
+    if not begin:
+        revolver.advance(n)
+    revolver.finish()
+    assert revolver.n_timesteps == n
+    wave.start_adjoint()
+    revolver.apply_reverse()
+    assert_equal((wave.gradient, wave.adjoint[:2]), wave.store_all())
+
+
+def test_one_storage_for_two_tiers():
+    wave = Wave(50)
+    storage = MemoryStorage(50)
+    schedule = Multistage(50, 2, 3)
+    with pytest.raises(ValueError, match="storage= gives the same object twice"):
+        Revolver(
+            WaveCheckpoint(wave),
+            Forward(wave),
+            Reverse(wave),
+            schedule=schedule,
+            storage=[storage, storage],
+        )

@@ -357,3 +357,19 @@ def test_storages_in_several_threads():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_a_state_that_is_no_list_of_arrays():
+    array = np.arange(3.0)
+    storage = MemoryStorage(2)
+    with pytest.raises(ArrayTypeError, match="the state must be a list of arrays, got None"):
+        storage.save(0, None, 0)
+    with pytest.raises(ArrayTypeError, match=r"got float64; return \[x\], a list of arrays"):
+        storage.save(0, array, 0)
+    storage.save(0, [array], 0)
+    with pytest.raises(ArrayTypeError, match=r"got float64; return \[x\], a list of arrays"):
+        storage.load(0, array, 0)
+    with pytest.raises(ArrayTypeError, match="the state must be a list of arrays, got None"):
+        storage.load(0, None, 0)
+    with pytest.raises(ArrayTypeError, match="got str"):
+        MemoryStorage(2, "x")

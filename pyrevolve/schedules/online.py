@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NoReturn
 
 from ..crevolve import Instruction, OnlineForward
 from ..errors import ScheduleError
 from .layout import index
 from .offline import Revolve, resolve_lag
 
-__all__ = ["Online"]
+__all__ = ["MOST_TIMESTEPS", "Online"]
 
-_MOST_TIMESTEPS = 2**62
+#: A run may have no more.
+MOST_TIMESTEPS = 2**62
 
 
 class Online:
     """Chooses states to keep while a run goes on; `finish` gives the schedule of its reversal.
 
-    Unlike a `Schedule` it changes: it stands where the instructions that were taken from it lead. Of a run of
-    n timesteps, the last window's are never run again.
+    Unlike a `Schedule` it changes, and cannot be pickled: it stands where the instructions that were taken
+    from it lead. Of a run of n timesteps, the last window's are never run again.
 
     Parameters
     ----------
@@ -117,6 +118,9 @@ class Online:
             self._n_snapshots, rule, *self.needs, free_initial=self.free_initial_state
         )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Online cannot be pickled; finish() gives a schedule that can")
+
     def __repr__(self) -> str:
         state = "finished" if self._finished else f"at x_{self.position}"
         return f"<Online: {self._n_snapshots} snapshots, rule {self._rule}, {state}>"
@@ -153,7 +157,7 @@ class Online:
         To run just there costs no call more than to run further. 2**62 where nothing is to be saved any more.
         """
         over = self._ended_at is not None or self._finished
-        return _MOST_TIMESTEPS if over else min(self._forward.next_stop, _MOST_TIMESTEPS)
+        return MOST_TIMESTEPS if over else min(self._forward.next_stop, MOST_TIMESTEPS)
 
     @property
     def stored(self) -> tuple[tuple[int, int], ...]:
@@ -187,7 +191,7 @@ class Online:
         """
         self._require_running()
         t = index("t", t)
-        if not self.position <= t <= _MOST_TIMESTEPS:
+        if not self.position <= t <= MOST_TIMESTEPS:
             raise ValueError(
                 f"t must be between the position, {self.position}, and 2**62, got {t}; "
                 "a run goes forward only"

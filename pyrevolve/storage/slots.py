@@ -261,7 +261,7 @@ class SlotStorage(Storage):
         if t < 0:
             raise self._error("a timestep must be >= 0", slot, t)
         if type(arrays) is not list and type(arrays) is not tuple:
-            arrays = tuple(arrays)
+            arrays = self._sequence(arrays, content, slot, t)
         layout = self._layouts[content]
         if layout is None:
             layout = self._learn(arrays, content, slot, t)
@@ -318,7 +318,7 @@ class SlotStorage(Storage):
             what = "is empty" if held is None else f"holds {_name(*held)}"
             raise self._error(f"cannot load {_name(t, content)}: the slot {what}", slot, t)
         if type(arrays) is not list and type(arrays) is not tuple:
-            arrays = tuple(arrays)
+            arrays = self._sequence(arrays, content, slot, t)
         layout, read, room = self._layouts[content], self._read, self._room
         assert layout is not None
         assert read is not None
@@ -434,12 +434,12 @@ class SlotStorage(Storage):
         self, arrays: Sequence[npt.NDArray[Any]], content: Content, slot: int | None, t: int | None
     ) -> _Layout:
         """Return the layout of these arrays; raise where one cannot be stored."""
-        state: tuple[Any, ...] = tuple(arrays)
+        state = self._sequence(arrays, content, slot, t)
         for index, array in enumerate(state):
             if not isinstance(array, np.ndarray) or isinstance(array, _MaskedArray):
                 what = (
                     f"array {index} of the {_NOUNS[content]} must be a plain numpy array, "
-                    f"got {type(array).__name__}"
+                    f"got {_type_of(array)}"
                 )
                 raise ArrayTypeError(what, self.tier_name, slot, t)
         try:
@@ -458,18 +458,28 @@ class SlotStorage(Storage):
         """Return the error about arrays that do not fit."""
         where = self.tier_name, slot, t
         noun = _NOUNS[content]
-        if len(arrays) != len(expected):
+        if len(arrays) != len(expected) and not any(isinstance(array, np.generic) for array in arrays):
             return ArrayShapeError(f"the {noun} has {len(expected)} arrays, got {len(arrays)}", *where)
         index = next(i for i, array in enumerate(arrays) if not _fit([array], [expected[i]]))
         array, (shape, dtype) = arrays[index], expected[index]
         which = f"array {index} of the {noun}"
         if not isinstance(array, np.ndarray):
-            return ArrayTypeError(f"{which} must be a numpy array, got {type(array).__name__}", *where)
+            return ArrayTypeError(f"{which} must be a numpy array, got {_type_of(array)}", *where)
         if isinstance(array, _MaskedArray):
             return ArrayTypeError(f"{which} is masked", *where)
         if array.shape != shape:
             return ArrayShapeError(f"{which} has shape {shape}, got {array.shape}", *where)
         return ArrayTypeError(f"{which} has dtype {dtype}, got {array.dtype}; nothing is converted", *where)
+
+    def _sequence(self, arrays: object, content: Content, slot: int | None, t: int | None) -> tuple[Any, ...]:
+        """Return the arrays as a tuple; raise where they are no sequence."""
+        try:
+            return tuple(arrays)  # type: ignore[arg-type]
+        except TypeError:
+            what = "None" if arrays is None else type(arrays).__name__
+            raise ArrayTypeError(
+                f"the {_NOUNS[content]} must be a list of arrays, got {what}", self.tier_name, slot, t
+            ) from None
 
     def _error(self, message: str, slot: int | None = None, t: int | None = None) -> StorageError:
         return StorageError(message, self.tier_name, slot, t)
@@ -491,6 +501,13 @@ def _fit(arrays: Sequence[Any], expected: _Arrays) -> bool:
         if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
             return False
     return True
+
+
+def _type_of(array: object) -> str:
+    """Return what errors call something that is no array."""
+    # Scalars are what a single array gives where a list of arrays is expected.
+    hint = "; return [x], a list of arrays" if isinstance(array, np.generic) else ""
+    return type(array).__name__ + hint
 
 
 def _name(t: int, content: Content) -> str:
