@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
@@ -39,6 +40,13 @@ class _Tiered(Schedule):
         if self.lookback > self.window:
             raise ValueError(f"lookback must be <= window = {self.window}, got {self.lookback}")
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
+        costs = self.costs
+        rates = [costs.forward_step, costs.forward_call, costs.reverse_step, costs.reverse_call]
+        rates += [cost(tier) for tier in range(costs.tiers) for cost in (costs.save_at, costs.load_at)]
+        if not math.isfinite(max(rates) * float(max(1, self.n_timesteps)) ** 2):
+            raise OverflowError(
+                f"sums of these costs do not fit in a float; give them in another unit: {costs!r}"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the plan, which is solved again where it is needed.
