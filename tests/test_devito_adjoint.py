@@ -115,6 +115,8 @@ def test_snapshots_on_disk_give_the_same_gradient(slices, slow, expected, stored
             runner.reverse(time_M=N // 2)
             results.append(np.array(case.results[0].data))
         assert np.array_equal(*results)
+        verification = adjoint.verify(lambda runner: case.shot(runner)["grad"])
+        assert verification.passed, verification
     assert list(tmp_path.iterdir()) == []
 
 

@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--memory", default="100 MiB", help='budget for the wavefield and all snapshots, such as "2 GiB"'
     )
+    result.add_argument("--disk", help='budget for snapshots on disk, such as "20 GiB"; default: none there')
+    result.add_argument("--disk-dir", type=Path, help="directory for them, default where temporary files go")
     result.add_argument(
         "--model",
         type=Path,
@@ -182,7 +184,15 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     print("plan       building and measuring the operators ...", flush=True)
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(MemoryWatch())
-        adjoint = stack.enter_context(CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments()))
+        adjoint = stack.enter_context(
+            CheckpointedAdjoint(
+                build,
+                memory=memory,
+                disk=options.disk,
+                disk_dir=options.disk_dir,
+                arguments=shot.arguments(),
+            )
+        )
         plan = adjoint.plan
         store_all = (shot.steps + 2) * slice_bytes
         print(plan)
@@ -214,6 +224,13 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
             f"{steps / shot.steps:.2f} per timestep"
         )
         print(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
+        if plan.n_on_disk:
+            copies = adjoint.profiler.tiers[1]
+            waited = (copies.saves.nanoseconds + copies.loads.nanoseconds) / 1e9
+            print(
+                f"disk       {format_bytes(adjoint.disk_held)} held; {plan.predicted_wait:.2f} s of waiting "
+                f"predicted, {waited:.2f} s waited"
+            )
         print(
             f"memory     {format_bytes(adjoint.memory_held)} of {format_bytes(memory)} held; "
             f"store-all would take {format_bytes(store_all)}, "

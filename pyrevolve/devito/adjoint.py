@@ -187,7 +187,7 @@ class CheckpointedAdjoint:
         self._most_snapshots = 0
         self._planned: Callable[..., Plan] = plan
         self._forward_range = _NOTHING
-        self._forced: Revolve | None = None
+        self._forced: Schedule | None = None
 
         budget = None
         if n_checkpoints is None:
@@ -781,7 +781,7 @@ class CheckpointedAdjoint:
         return self._revolver
 
     @contextlib.contextmanager
-    def _verifying(self, schedule: Revolve, *, self_check: bool) -> Iterator[None]:
+    def _verifying(self, schedule: Schedule, *, self_check: bool) -> Iterator[None]:
         """Run shots by another schedule, in a storage of its own."""
         self._check_open()
         kept = self._forced, self.self_check, self._limit, self._storages

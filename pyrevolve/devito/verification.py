@@ -12,7 +12,7 @@ import numpy.typing as npt
 from devito import Buffer
 
 from ..budget import Bytes, available_memory, format_bytes, parse_bytes
-from ..schedules import Revolve
+from ..schedules import Revolve, Schedule
 from .errors import UnsupportedOperatorError
 from .problem import Problem
 
@@ -417,9 +417,11 @@ def _is_read(adjoint: CheckpointedAdjoint, name: str) -> bool:
 
 def _schedule(
     adjoint: CheckpointedAdjoint, count: int, n_checkpoints: int | None, window: int | None
-) -> Revolve:
+) -> Schedule:
     """Return the schedule of the checkpointed run that is compared."""
     plan = adjoint.plan
+    if plan.n_on_disk and n_checkpoints is None and window is None and count > plan.window:
+        return adjoint._schedule_for(count)
     least = max(1, plan.lookback)
     most = plan.window
     if window is None:
