@@ -565,7 +565,9 @@ def test_end_of_the_interpreter_removes_the_file(code, status, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_interrupt_removes_the_file(tmp_path):
-    process = python("print('ready', flush=True)\ntime.sleep(60)", tmp_path)
+    # A shell may have started all of this in the background, with interrupts ignored.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    process = python(heed + "print('ready', flush=True)\ntime.sleep(60)", tmp_path)
     assert process.stdout.readline() == "ready\n"
     assert len(list(tmp_path.iterdir())) == 1
     process.send_signal(signal.SIGINT)
