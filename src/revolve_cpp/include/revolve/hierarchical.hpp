@@ -32,13 +32,14 @@ struct TierCosts {
     std::int64_t capacity;  ///< slots, or kUnbounded
     double write;
     double read;
-    bool one_read;  ///< a snapshot is loaded at most once: V_k(y) = r_k + U_{k-1}(y, c_{k-1}), or a leaf
+    bool one_read =
+        false;  ///< a snapshot is loaded at most once: V_k(y) = r_k + U_{k-1}(y, c_{k-1}), or a leaf
 };
 
 struct HierarchicalProblem {
     std::int64_t timesteps;
     WindowModel model;
-    bool free_initial_state;  ///< x_0 is re-created at the read cost of tier 0 and takes no slot
+    bool free_initial_state = false;  ///< x_0 is re-created at the read cost of tier 0 and takes no slot
     double forward_step;
     double forward_call;
     double reverse_call;

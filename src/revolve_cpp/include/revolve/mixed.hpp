@@ -21,7 +21,7 @@ struct MixedProblem {
     std::int64_t units;
     std::int64_t stages;
     /// The step data of timestep t contains x_{t+1} (a stiffly accurate method): a run can start again from there.
-    bool stiffly_accurate;
+    bool stiffly_accurate = false;
 
     /// Throws invalid_argument where a parameter is out of its range or no schedule fits, overflow_error where
     /// n (n + 2) does not fit in 64 bits.

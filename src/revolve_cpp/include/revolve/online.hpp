@@ -43,7 +43,7 @@ public:
         std::int64_t level;  ///< Wang, Moin & Iaccarino's, counted in windows that were run to get there
     };
     struct Decision {
-        bool save;
+        bool save = false;
         std::int64_t slot;      ///< where to; -1 where nothing is saved
         std::int64_t given_up;  ///< state that the slot holds until then; -1: none
     };

@@ -20,12 +20,12 @@ struct PeriodicProblem {
     std::int64_t period;
     std::int64_t slots;  ///< in RAM
     WindowModel model;
-    bool free_initial_state;
+    bool free_initial_state = false;
     /// Tier of the snapshots that are `period` apart; 0 goes with no slots for others.
     std::int32_t spine_tier;
     /// Every snapshot of the spine is loaded once; a segment that needs its start again stores it in RAM, given a
     /// slot there. Otherwise the start is loaded from the spine's tier every time, and all slots hold inner snapshots.
-    bool one_read;
+    bool one_read = false;
 
     /// Throws invalid_argument where a parameter is out of its range, overflow_error for too many timesteps.
     void validate() const;

@@ -24,11 +24,12 @@ struct TierProblem {
     std::int64_t timesteps;
     std::int64_t lookback;
     std::int64_t lag;
-    bool free_initial_state;
+    bool free_initial_state = false;
     WindowBudget memory;
     std::int64_t disk;  ///< bytes
     OverlapCosts costs;
-    bool overlapped;  ///< transfers run beside the timesteps, with costs.buffers states of RAM for staging
+    bool overlapped =
+        false;  ///< transfers run beside the timesteps, with costs.buffers states of RAM for staging
 };
 
 /// The best periodic two-tier schedule found. Windows grow geometrically by 3% (all of them up to 32); for each, the

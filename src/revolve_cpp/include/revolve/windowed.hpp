@@ -102,7 +102,7 @@ struct WindowedProblem {
     std::int64_t timesteps;
     std::int64_t snapshots;
     WindowModel model;
-    bool free_initial_state;
+    bool free_initial_state = false;
 
     /// Throws invalid_argument where a parameter is out of its range, overflow_error for n > kMostTimesteps.
     void validate() const;
