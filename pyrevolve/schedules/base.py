@@ -10,6 +10,7 @@ import numpy as np
 
 from ..costs import Costs
 from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Content, Counts, Instruction, Instructions, Kind
+from .layout import Layout
 
 __all__ = ["INSTRUCTION_DTYPE", "Schedule"]
 
@@ -36,6 +37,8 @@ class Schedule(abc.ABC):
     """
 
     n_timesteps: int
+    #: Where the run stands that the schedule takes over; None: it starts from the beginning.
+    layout: Layout | None = None
 
     @property
     @abc.abstractmethod
@@ -63,8 +66,9 @@ class Schedule(abc.ABC):
 
     @property
     def reverse_steps(self) -> int:
-        """Timesteps that are reversed: all, unless the schedule runs forward only."""
-        return self.n_timesteps
+        """Timesteps that are reversed: all, from a layout those left, none where it runs forward only."""
+        remaining = None if self.layout is None else self.layout.remaining
+        return self.n_timesteps if remaining is None else remaining
 
     def __iter__(self) -> Iterator[Instruction]:
         return self.instructions()
@@ -145,7 +149,9 @@ class Schedule(abc.ABC):
         MemoryError
             The schedule is too long to be listed; iterate over it instead.
         """
-        length = self.calls + self.saves + self.loads + self.counts.frees + self._ends
+        length = self.calls + self.saves + self.loads + self.counts.frees
+        # TURN, unless the reversal has begun, and END.
+        length += 2 if self.layout is None or self.layout.remaining is None else 1
         try:
             rows: np.ndarray[Any, np.dtype[np.void]] = np.empty(length, dtype=INSTRUCTION_DTYPE)
         except (MemoryError, ValueError):  # ValueError: more than NumPy can count
@@ -157,16 +163,6 @@ class Schedule(abc.ABC):
         if written != length:
             raise RuntimeError(f"the schedule announced {length} instructions and gave {written}")
         return rows
-
-    @property
-    def _ends(self) -> int:
-        """How many TURN and END instructions there are."""
-        return 2
-
-    @property
-    def _begun(self) -> bool:
-        """Whether the schedule takes over a run from a layout."""
-        return False
 
     def to_text(self) -> str:
         """Return all instructions in a stable text form, one line each.
@@ -199,7 +195,7 @@ class Schedule(abc.ABC):
         n, counts = self.n_timesteps, self.counts
         window, lookback, lag = self.needs
         whole = f"for {n} ({self.recompute_factor:.3f} times each)"
-        purpose = f"of what is left of {n}" if self._begun else whole
+        purpose = f"of what is left of {n}" if self.layout is not None else whole
         lines = [
             f"{self!r}",
             f"  forward   {counts.forward_steps} timesteps {purpose} in {counts.forward_calls} calls",

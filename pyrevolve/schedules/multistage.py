@@ -185,20 +185,6 @@ class Multistage(Schedule):
         """Whether x_0 is re-created where it is needed, instead of stored."""
         return self.initial_state == "free"
 
-    @property
-    def reverse_steps(self) -> int:
-        """Timesteps that are still to be reversed."""
-        remaining = None if self.layout is None else self.layout.remaining
-        return self.n_timesteps if remaining is None else remaining
-
-    @property
-    def _begun(self) -> bool:
-        return self.layout is not None
-
-    @property
-    def _ends(self) -> int:
-        return 1 if self.layout is not None and self.layout.remaining is not None else 2
-
     @cached_property
     def placement(self) -> tuple[int, ...]:
         """Tier of the i-th snapshot from the left among those stored at once."""

@@ -206,20 +206,6 @@ class Revolve(Schedule):
     def _parameters(self) -> tuple[int, int, int, int, int, bool]:
         return self.n_timesteps, self.n_snapshots, *self.needs, self.free_initial_state
 
-    @property
-    def reverse_steps(self) -> int:
-        """Timesteps that are still to be reversed."""
-        remaining = None if self.layout is None else self.layout.remaining
-        return self.n_timesteps if remaining is None else remaining
-
-    @property
-    def _begun(self) -> bool:
-        return self.layout is not None
-
-    @property
-    def _ends(self) -> int:
-        return 1 if self.layout is not None and self.layout.remaining is not None else 2
-
     @cached_property
     def counts(self) -> Counts:
         """All counts at once; closed forms, or counted by going through where a layout is given."""
