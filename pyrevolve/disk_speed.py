@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import operator
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable
 from io import FileIO
@@ -19,13 +17,12 @@ import numpy as np
 
 from .crevolve import Arena
 from .errors import StorageError
+from .storage.file import BLOCK, drop_pages, go_direct, whole
 
 __all__ = ["DiskSpeed", "measure_disk"]
 
 _LOG = logging.getLogger("pyrevolve.measuring")
 
-#: Direct I/O wants addresses, offsets and lengths in multiples of the disk's block, which is never larger.
-_BLOCK = 4096
 #: Larger states are transferred in pieces of this size [bytes].
 _PIECE = 16 << 20
 #: The file grows no larger than this [bytes].
@@ -117,7 +114,7 @@ def measure_disk(state_bytes: int, directory: str | os.PathLike[str] | None = No
     if nbytes < 0:
         raise ValueError(f"state_bytes must be >= 0, got {nbytes}")
     where = tempfile.gettempdir() if directory is None else os.fspath(directory)
-    padded = max(1, -(-nbytes // _BLOCK)) * _BLOCK
+    padded = max(1, -(-nbytes // BLOCK)) * BLOCK
     piece = min(padded, _PIECE)
     try:
         size = min(_FILE, shutil.disk_usage(where).free // 2)
@@ -146,15 +143,15 @@ def _transfer(file: FileIO, piece: int, count: int) -> tuple[list[float], list[f
     arena = Arena(piece)
     buffer = memoryview(arena)
     buffer[:] = np.random.default_rng().bytes(piece)
-    direct = _go_direct(file, buffer[:_BLOCK])
+    direct = go_direct(file.fileno(), buffer[:BLOCK])
 
     def write() -> None:
-        _whole(file.write, buffer)
+        whole(file.write, buffer)
         if not direct:
             os.fsync(file.fileno())
 
     def read() -> None:
-        _whole(file.readinto, buffer)
+        whole(file.readinto, buffer)
 
     began = perf_counter()
     _, count = _timed(file, write, count)
@@ -164,7 +161,7 @@ def _transfer(file: FileIO, piece: int, count: int) -> tuple[list[float], list[f
         seconds, written = _timed(file, write, count)
         writes.append(seconds / written)
         if not direct:
-            _drop_pages(file)
+            drop_pages(file.fileno())
         seconds, done = _timed(file, read, written)
         reads.append(seconds / done)
         if perf_counter() - began > _TOTAL_SECONDS:
@@ -185,45 +182,3 @@ def _timed(file: FileIO, work: Callable[[], None], count: int) -> tuple[float, i
         done += 1
         seconds = perf_counter() - began
     return seconds, done
-
-
-def _whole(move: Callable[[memoryview], int | None], buffer: memoryview) -> None:
-    """Write or read all of a buffer: the system may stop early."""
-    done = 0
-    while done < len(buffer):
-        moved = move(buffer[done:])
-        if not moved:
-            raise OSError(errno.EIO, f"only {done} of {len(buffer)} bytes were transferred")
-        done += moved
-
-
-def _go_direct(file: FileIO, block: memoryview) -> bool:
-    """Switch the page cache off for a file; return False where the file system does not allow that."""
-    if sys.platform == "linux":
-        import fcntl
-
-        flags = fcntl.fcntl(file, fcntl.F_GETFL)
-        try:
-            fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
-            _whole(file.write, block)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-            fcntl.fcntl(file, fcntl.F_SETFL, flags)
-            return False
-        return True
-    elif sys.platform == "darwin":  # noqa: RET505 (mypy reads platforms in branches only)
-        import fcntl
-
-        fcntl.fcntl(file, fcntl.F_NOCACHE, 1)
-        return True
-    else:
-        return False
-
-
-def _drop_pages(file: FileIO) -> None:
-    """Let the page cache forget a file that was written to the disk."""
-    if sys.platform == "win32":
-        _LOG.warning("this system cannot read past the page cache: the disk may be slower than measured")
-    else:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ArrayShapeError", "ArrayTypeError", "BudgetError", "ScheduleError", "StorageError"]
+__all__ = [
+    "ArrayShapeError",
+    "ArrayTypeError",
+    "BudgetError",
+    "JournalError",
+    "PeerError",
+    "ScheduleError",
+    "StorageError",
+    "StorageFullError",
+]
 
 
 class ScheduleError(RuntimeError):
@@ -59,6 +68,34 @@ class ArrayShapeError(StorageError, ValueError):
 
 class ArrayTypeError(StorageError, TypeError):
     """An array handed to a slot has another dtype than the slot is made for, or cannot be stored at all."""
+
+
+class StorageFullError(StorageError):
+    """A snapshot does not fit in the bytes that are left; nothing was changed."""
+
+
+class JournalError(RuntimeError):
+    """A journal cannot be continued from: it is damaged, in use, or belongs to another run."""
+
+
+class PeerError(RuntimeError):
+    """Another process of the same run failed, and this one cannot go on without it.
+
+    Parameters
+    ----------
+    message : str
+        What failed there.
+    rank : int
+        The process that failed.
+    """
+
+    def __init__(self, message: str, rank: int) -> None:
+        self.message = message
+        self.rank = rank
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.rank)
 
 
 class BudgetError(ValueError):

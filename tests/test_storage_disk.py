@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from pyrevolve import MemoryStorage, Storage, StorageError
 from pyrevolve.crevolve import Content
 from pyrevolve.errors import ArrayShapeError, ArrayTypeError
-from pyrevolve.storage import DiskStorage, disk
+from pyrevolve.storage import DiskStorage, file
 
 DTYPES = ["f4", "f8", "f2", ">f8", "c16", "i1", "?", "i4,f8", "S5", "U2", "V5", "M8[s]", "g"]
 
@@ -44,35 +45,73 @@ def assert_names(caught, slot, timestep):
     assert "tier disk" in str(caught.value)
 
 
+def seek(monkeypatch):
+    """Use the calls that Windows has."""
+    monkeypatch.setattr(file, "_pwrite", file._seek_and_write)
+    monkeypatch.setattr(file, "_pread", file._seek_and_read)
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+
+
 @pytest.fixture(params=["vectored", "seeking"])
 def system(request, monkeypatch):
     """Use the calls of POSIX, or those that Windows has."""
     if request.param == "seeking":
-        monkeypatch.setattr(disk, "_write_at", disk._seek_and_write)
-        monkeypatch.setattr(disk, "_read_at", disk._seek_and_read)
-        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        seek(monkeypatch)
     return request.param
+
+
+def has_direct_io(directory):
+    """Tell whether the files in a directory can go past the page cache."""
+    try:
+        DiskStorage(1, [np.zeros(3)], directory=directory, direct=True).close()
+    except StorageError:
+        return False
+    return True
+
+
+WAYS = {
+    "buffered": {"direct": False},
+    "seeking": {"direct": False},
+    "direct": {"direct": True},
+    "one buffer": {"direct": False, "buffers": 1},
+    "compressed": {"direct": False, "compression": "zstd"},
+    "compressed, direct": {"direct": True, "compression": "lz4", "buffers": 3},
+    "without checksum": {"direct": False, "checksum": False},
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, tmp_path, monkeypatch):
+    """Return keywords for one of the ways to the file and back."""
+    keywords = WAYS[request.param]
+    if "compression" in keywords:
+        pytest.importorskip("numcodecs", reason='needs numcodecs: pip install "pyrevolve[compression]"')
+    if keywords["direct"] and not has_direct_io(tmp_path):
+        pytest.skip("needs a file system with direct I/O: name one with TMPDIR")
+    if request.param == "seeking":
+        seek(monkeypatch)
+    return {**keywords, "directory": tmp_path}
 
 
 # --- copies
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bytes_come_back(dtype, tmp_path, system):
+def test_bytes_come_back(dtype, way):
     saved = filled((3, 5), dtype)
-    with DiskStorage(2, [saved], directory=tmp_path) as storage:
+    with DiskStorage(2, [saved], **way) as storage:
         assert storage.save(1, [saved], 4) == saved.nbytes
         loaded = filled((3, 5), dtype, seed=1)
         assert storage.load(1, [loaded], 4) == saved.nbytes
         assert loaded.tobytes() == saved.tobytes()
 
 
-def test_mixed_arrays_and_several_slots(tmp_path, system):
+def test_mixed_arrays_and_several_slots(way):
     states = [
         [filled(s, d, t) for s, d in (((7, 3), "f4"), ((), "i8"), ((0, 4), "f8"), (11, "c8"), (1, "i1"))]
         for t in range(5)
     ]
-    with DiskStorage(5, states[0], directory=tmp_path) as storage:
+    with DiskStorage(5, states[0], **way) as storage:
         for t in (3, 0, 4, 1, 2):
             storage.save(t, states[t], 10 + t)
         assert storage.timesteps == (10, 11, 12, 13, 14)
@@ -82,12 +121,12 @@ def test_mixed_arrays_and_several_slots(tmp_path, system):
             assert [array.tobytes() for array in target] == [array.tobytes() for array in states[t]]
 
 
-def test_strided_arrays_keep_their_surroundings(tmp_path, system):
+def test_strided_arrays_keep_their_surroundings(way):
     base = np.zeros((6, 8, 3))
     views = [base[1:-1, 2:-2, 1], base[::2, ::-1, 2], np.asfortranarray(np.ones((4, 5)))]
     sources = [np.random.default_rng(0).normal(size=view.shape) for view in views]
     before = base.copy()
-    with DiskStorage(1, sources, directory=tmp_path) as storage:
+    with DiskStorage(1, sources, **way) as storage:
         storage.save(0, sources, 0)
         storage.load(0, views, 0)
         for view, source in zip(views, sources, strict=True):
@@ -119,44 +158,44 @@ def test_array_class_with_slicing_of_its_own(tmp_path):
         np.testing.assert_array_equal(np.asarray(target), state)
 
 
-def test_more_arrays_than_one_call_takes(tmp_path, system):
+def test_more_arrays_than_one_call_takes(way):
     state = [np.full(t % 3, t, "i4") for t in range(2500)]
     target = [np.zeros_like(array) for array in state]
-    with DiskStorage(2, state, directory=tmp_path) as storage:
+    with DiskStorage(2, state, **way) as storage:
         storage.save(1, state, 0)
         storage.load(1, target, 0)
     assert [array.tobytes() for array in target] == [array.tobytes() for array in state]
 
 
-@given(seed=st.integers(0, 2**32 - 1), most=st.integers(1, 40))
-def test_system_that_does_less_than_it_is_asked(seed, most):
+@given(seed=st.integers(0, 2**32 - 1), most=st.integers(40, 5000), direct=st.booleans())
+def test_system_that_does_less_than_it_is_asked(seed, most, direct):
     """Every call may stop anywhere; nothing is lost and nothing else is touched."""
     random = np.random.default_rng(seed)
+    direct = direct and has_direct_io(None)
 
     def partly(call):
-        def move(file, buffers, offset):
-            left, some = int(random.integers(1, most + 1)), []
-            for buffer in buffers:
-                some.append(buffer[:left])
-                left -= len(some[-1])
-                if not left:
-                    break
-            return call(file, some, offset)
+        def move(fd, data, offset):
+            some = int(random.integers(1, most + 1))
+            if fd == storage._file._direct_fd:  # which takes whole blocks, but may say that it did less
+                return min(call(fd, data, offset), some)
+            return call(fd, data[:some], offset)
 
         return move
 
-    states = [[filled(int(n), "u1", i) for i, n in enumerate(random.integers(0, 30, 5))] for _ in range(2)]
-    states[1] = [array[::-1].copy() for array in states[0]]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disk, "_write_at", partly(disk._write_at))
-        patch.setattr(disk, "_read_at", partly(disk._read_at))
-        with DiskStorage(2, states[0]) as storage:
-            for slot, state in enumerate(states):
-                storage.save(slot, state, slot)
-            for slot, state in enumerate(states):
-                target = [np.zeros_like(array) for array in state]
-                storage.load(slot, target, slot)
-                assert [array.tobytes() for array in target] == [array.tobytes() for array in state]
+    sizes = [int(size) for size in random.integers(0, 4000, 5)]
+    states = [[filled(size, "u1", 10 * t + i) for i, size in enumerate(sizes)] for t in range(4)]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        DiskStorage(4, states[0], buffers=1, direct=direct) as storage,
+    ):
+        patch.setattr(file, "_pwrite", partly(file._pwrite))
+        patch.setattr(file, "_pread", partly(file._pread))
+        for slot, state in enumerate(states):
+            storage.save(slot, state, slot)
+        for slot, state in enumerate(states):
+            target = [np.zeros_like(array) for array in state]
+            storage.load(slot, target, slot)
+            assert [array.tobytes() for array in target] == [array.tobytes() for array in state]
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
@@ -306,12 +345,16 @@ def test_default_directory_is_the_temporary_one(monkeypatch, tmp_path):
         assert Path(storage.path).parent.parent == tmp_path
 
 
-def test_room_is_kept_for_the_next_shot(tmp_path):
+def test_room_is_kept_for_the_next_shot(way):
     state = [np.arange(1000.0)]
-    with DiskStorage(2, state, directory=tmp_path) as storage:
+    with DiskStorage(2, state, **way) as storage:
         path = storage.path
         for shot in range(3):
             storage.save(0, [state[0] + shot], 0)
+            storage.save(1, [state[0] - shot], 1)
+            found = np.zeros(1000)
+            storage.load(0, [found], 0)
+            np.testing.assert_array_equal(found, state[0] + shot)
             storage.clear()
             assert storage.timesteps == (None, None)
         assert storage.path == path
@@ -328,13 +371,13 @@ def test_no_slots_and_no_arrays(tmp_path, system):
     assert not list(tmp_path.iterdir())
 
 
-def test_storages_in_several_threads(tmp_path):
+def test_storages_in_several_threads(way, tmp_path):
     failures = []
 
     def work(seed):
         arrays = [filled(50_001, "f4", seed), filled(17, "f8", seed)]
         target = [np.zeros_like(array) for array in arrays]
-        with DiskStorage(3, arrays, directory=tmp_path) as storage:
+        with DiskStorage(3, arrays, **way) as storage:
             for t in range(20):
                 storage.save(t % 3, arrays, t)
                 storage.load(t % 3, target, t)
@@ -348,6 +391,225 @@ def test_storages_in_several_threads(tmp_path):
     for thread in threads:
         thread.join()
     assert not failures
+    assert not list(tmp_path.iterdir())
+
+
+# --- behind the run and ahead of it
+
+
+class Transfers:
+    """What goes to the file and from there, in order; it can be held up."""
+
+    def __init__(self, monkeypatch):
+        self.done = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.pwrite, self.pread = file._pwrite, file._pread
+        monkeypatch.setattr(file, "_pwrite", self.write)
+        monkeypatch.setattr(file, "_pread", self.read)
+
+    def write(self, fd, data, offset):
+        self.done.append(("write", offset // len(data)))
+        assert self.gate.wait(60)
+        return self.pwrite(fd, data, offset)
+
+    def read(self, fd, data, offset):
+        self.done.append(("read", offset // len(data)))
+        assert self.gate.wait(60)
+        return self.pread(fd, data, offset)
+
+    def of(self, kind):
+        return [slot for what, slot in self.done if what == kind]
+
+    def wait_for(self, *expected):
+        """Wait until this and nothing else was done."""
+        deadline = time.monotonic() + 60
+        while len(self.done) < len(expected) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        assert self.done == list(expected)
+        self.done.clear()
+
+
+@pytest.fixture
+def transfers(monkeypatch):
+    return Transfers(monkeypatch)
+
+
+def numbered(slot):
+    return [np.full(512, slot, float)]
+
+
+def assert_numbered(storage, *slots):
+    for slot in slots:
+        found = numbered(-1)
+        storage.load(slot, found, slot)
+        assert (found[0] == slot).all()
+
+
+@pytest.fixture(params=[1, 2, 3])
+def filled_storage(request, transfers, tmp_path):
+    """Give a storage of eight full slots, with no copy of any but the last of them in a buffer."""
+    with DiskStorage(9, numbered(0), directory=tmp_path, buffers=request.param) as storage:
+        for slot in range(8):
+            storage.save(slot, numbered(slot), slot)
+        storage.flush()
+        assert transfers.of("write") == list(range(8))
+        transfers.done.clear()
+        yield storage
+        transfers.gate.set()
+
+
+def test_what_was_just_saved_is_not_read(transfers, tmp_path):
+    with DiskStorage(3, numbered(0), directory=tmp_path, buffers=3) as storage:
+        for slot in range(3):
+            storage.save(slot, numbered(slot), slot)
+        for _ in range(2):
+            assert_numbered(storage, 2, 0, 1)
+            storage.flush()
+        assert transfers.of("read") == []
+
+
+def test_announced_slots_are_read_in_their_order_and_once(filled_storage, transfers):
+    for slot in (4, 1, 3, 0):
+        filled_storage.prefetch(slot)
+        filled_storage.prefetch(slot)
+    for slot in (4, 1, 3, 0):
+        assert_numbered(filled_storage, slot)
+    assert transfers.of("read") == [4, 1, 3, 0]
+
+
+def test_no_more_is_read_ahead_than_there_are_buffers(filled_storage, transfers):
+    for slot in range(5):
+        filled_storage.prefetch(slot)
+    transfers.wait_for(*(("read", slot) for slot in range(filled_storage.ahead)))
+    assert_numbered(filled_storage, *range(5))
+    assert transfers.of("read") == list(range(filled_storage.ahead, 5))
+
+
+def test_slot_that_is_freed_before_it_was_read_is_not_read(filled_storage, transfers):
+    transfers.gate.clear()
+    for slot in (2, 3, 4):
+        filled_storage.prefetch(slot)
+    transfers.wait_for(("read", 2))
+    filled_storage.free(3)
+    filled_storage.free(2)
+    transfers.gate.set()
+    assert_numbered(filled_storage, 4)
+    assert transfers.of("read") == [4]
+    filled_storage.save(2, numbered(2), 2)
+    filled_storage.save(3, numbered(3), 3)
+    assert_numbered(filled_storage, 2, 3, 0, 1)
+
+
+def test_slots_that_are_forgotten_are_not_read(filled_storage, transfers):
+    transfers.gate.clear()
+    for slot in (2, 3, 4, 5):
+        filled_storage.prefetch(slot)
+    transfers.wait_for(("read", 2))
+    filled_storage.forget()
+    filled_storage.prefetch(1)
+    transfers.gate.set()
+    assert_numbered(filled_storage, 1)
+    assert transfers.of("read") == [1]
+
+
+def test_forgotten_slots_leave_their_buffers_to_others(filled_storage, transfers):
+    for slot in range(filled_storage.ahead):
+        filled_storage.prefetch(slot)
+    transfers.wait_for(*(("read", slot) for slot in range(filled_storage.ahead)))
+    filled_storage.forget()
+    for slot in (6, 5, 4)[: filled_storage.ahead]:
+        filled_storage.prefetch(slot)
+    transfers.wait_for(*(("read", slot) for slot in (6, 5, 4)[: filled_storage.ahead]))
+    assert_numbered(filled_storage, 6, 5, 4)
+
+
+def test_save_takes_the_buffer_of_what_is_needed_last(filled_storage, transfers):
+    """Which is then read again, when there is a buffer."""
+    last = filled_storage.ahead - 1
+    for slot in range(filled_storage.ahead):
+        filled_storage.prefetch(slot)
+    transfers.wait_for(*(("read", slot) for slot in range(filled_storage.ahead)))
+    filled_storage.save(8, numbered(8), 8)
+    transfers.wait_for(("write", 8), ("read", last))
+    assert_numbered(filled_storage, *range(filled_storage.ahead))
+    assert transfers.of("read") == []
+    assert_numbered(filled_storage, 8)
+
+
+def test_what_is_announced_while_it_waits_to_be_written_stays_in_its_buffer(filled_storage, transfers):
+    transfers.gate.clear()
+    filled_storage.save(8, numbered(8), 8)
+    filled_storage.prefetch(8)
+    transfers.wait_for(("write", 8))
+    transfers.gate.set()
+    filled_storage.flush()
+    if filled_storage.ahead > 1:
+        assert_numbered(filled_storage, *range(3))
+        transfers.done.clear()
+    assert_numbered(filled_storage, 8)
+    assert transfers.of("read") == []
+
+
+def test_read_that_somebody_waits_for_goes_before_what_is_to_be_written(transfers, tmp_path):
+    with DiskStorage(9, numbered(0), directory=tmp_path, buffers=4) as storage:
+        for slot in range(6):
+            storage.save(slot, numbered(slot), slot)
+        storage.flush()
+        transfers.done.clear()
+        transfers.gate.clear()
+        for slot in (6, 7, 8):
+            storage.save(slot, numbered(slot), slot)
+        transfers.wait_for(("write", 6))
+        threading.Timer(0.05, transfers.gate.set).start()
+        assert_numbered(storage, 0)
+        storage.flush()
+        assert transfers.done == [("read", 0), ("write", 7), ("write", 8)]
+
+
+def test_snapshot_that_is_freed_before_it_was_written_is_not_written(transfers, tmp_path):
+    with DiskStorage(9, numbered(0), directory=tmp_path, buffers=4) as storage:
+        transfers.gate.clear()
+        for slot in range(3):
+            storage.save(slot, numbered(slot), slot)
+        transfers.wait_for(("write", 0))
+        storage.free(1)
+        transfers.gate.set()
+        storage.flush()
+        assert transfers.done == [("write", 2)]
+        assert_numbered(storage, 0, 2)
+
+
+def test_time_that_was_waited_and_time_that_was_not(transfers, tmp_path):
+    """Both are of the transfers since the last `clear`."""
+    with DiskStorage(3, numbered(0), directory=tmp_path, buffers=2) as storage:
+        assert (storage.waited_seconds, storage.hidden_seconds) == (0, 0)
+        transfers.gate.clear()
+        storage.save(0, numbered(0), 0)
+        transfers.wait_for(("write", 0))
+        assert storage.waited_seconds == 0
+        transfers.gate.set()
+        storage.flush()
+        assert storage.hidden_seconds > 0
+        transfers.gate.clear()
+        storage.save(1, numbered(1), 1)
+        threading.Timer(0.05, transfers.gate.set).start()
+        storage.flush()
+        assert storage.waited_seconds > 0
+        storage.clear()
+        assert (storage.waited_seconds, storage.hidden_seconds) == (0, 0)
+        assert storage.staging_nbytes == 2 * 4096
+        assert storage.ahead == 2
+
+
+@pytest.mark.parametrize("buffers", [0, -1])
+def test_bad_number_of_buffers(buffers, tmp_path):
+    with pytest.raises(ValueError, match="buffers"):
+        DiskStorage(1, numbered(0), directory=tmp_path, buffers=buffers)
+    for bad in (1.5, "2", None, True):
+        with pytest.raises(TypeError, match="buffers"):
+            DiskStorage(1, numbered(0), directory=tmp_path, buffers=bad)
     assert not list(tmp_path.iterdir())
 
 
@@ -448,7 +710,7 @@ def test_directory_without_permission(tmp_path):
 
 
 def test_full_disk_is_reported_at_the_start(tmp_path, monkeypatch):
-    free = disk.shutil.disk_usage(tmp_path).free
+    free = file.shutil.disk_usage(tmp_path).free
     huge = np.broadcast_to(0.0, 1 << 40)
     with pytest.raises(StorageError) as caught:
         DiskStorage(3, [huge], directory=tmp_path)
@@ -458,7 +720,7 @@ def test_full_disk_is_reported_at_the_start(tmp_path, monkeypatch):
     assert "free" in message
     assert os.strerror(errno.ENOSPC) in message
     assert not list(tmp_path.iterdir())
-    assert disk.shutil.disk_usage(tmp_path).free > free / 2
+    assert file.shutil.disk_usage(tmp_path).free > free / 2
 
 
 def test_limit_on_the_size_of_files(tmp_path):
@@ -476,40 +738,66 @@ def test_limit_on_the_size_of_files(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full of Linux")
-def test_disk_that_is_full_in_the_middle(tmp_path):
-    """Where blocks cannot be reserved; the slot stays empty, the others stay as they are."""
-    state = [np.arange(2000.0)]
-    with DiskStorage(2, state, directory=tmp_path) as storage:
+def test_disk_that_is_full_in_the_middle(way):
+    """Where blocks cannot be reserved; what was lost is named until it is freed, the others stay."""
+    state, lost = [np.arange(2000.0)], [np.ones(2000)]
+    with DiskStorage(3, state, **way) as storage:
         storage.save(0, state, 3)
-        own = storage._file._file
-        with open("/dev/full", "r+b", buffering=0) as full:
-            storage._file._file = full
-            with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)) as caught:
-                storage.save(1, state, 4)
-            storage._file._file = own
-        assert_names(caught, 1, 4)
-        assert isinstance(caught.value.__cause__, OSError)
-        assert storage.timesteps == (3, None)
+        storage.flush()
+        own = storage._file._fd, storage._file._direct_fd
+        full = os.open("/dev/full", os.O_RDWR)
+        storage._file._fd = storage._file._direct_fd = full
+        storage.save(1, lost, 4)
         target = [np.zeros(2000)]
+        for call in (
+            storage.flush,
+            lambda: storage.save(2, state, 5),
+            lambda: storage.load(0, target, 3),
+            lambda: storage.load(1, target, 4),
+        ):
+            with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)) as caught:
+                call()
+            assert_names(caught, 1, 4)
+            assert isinstance(caught.value.__cause__, OSError)
+        assert not target[0].any()
+        storage._file._fd, storage._file._direct_fd = own
+        os.close(full)
+        assert storage.timesteps == (3, 4, None)
+        storage.free(1)
         storage.load(0, target, 3)
         np.testing.assert_array_equal(target, state)
+        storage.save(1, lost, 5)
+        storage.flush()
+        storage.load(0, target, 3)
+        storage.load(1, target, 5)
+        np.testing.assert_array_equal(target, lost)
 
 
-def test_file_that_was_cut_off(tmp_path, system):
-    state = [np.ones(2000)]
-    with DiskStorage(2, state, directory=tmp_path) as storage:
-        for slot in range(2):
-            storage.save(slot, state, slot)
+@pytest.mark.parametrize("announced", [False, True])
+def test_file_that_was_cut_off(way, announced):
+    """Snapshots that have left the buffers are lost where they were cut, and no others."""
+    states = [[filled(2000, "f8", seed)] for seed in range(5)]
+    target = [np.zeros(2000)]
+    with DiskStorage(5, states[0], **way) as storage:
+        for slot in range(5):
+            storage.save(slot, states[slot], slot)
+        storage.flush()
+        for slot in range(way.get("buffers", 2)):
+            storage.load(slot, target, slot)
         os.truncate(storage.path, storage.nbytes - 9000)
-        storage.load(0, state, 0)
-        with pytest.raises(StorageError, match="cut it off") as caught:
-            storage.load(1, state, 1)
-        assert_names(caught, 1, 1)
+        for slot in (4, 3) if announced else ():
+            storage.prefetch(slot)
+        for _ in range(2):
+            with pytest.raises(StorageError, match="cut it off") as caught:
+                storage.load(4, target, 4)
+            assert_names(caught, 4, 4)
+            storage.load(3, target, 3)
+            assert target[0].tobytes() == states[3][0].tobytes()
 
 
 def test_directory_that_somebody_removed(tmp_path):
     storage = DiskStorage(1, [np.zeros(3)], directory=tmp_path)
-    disk.shutil.rmtree(Path(storage.path).parent)
+    file.shutil.rmtree(Path(storage.path).parent)
     storage.close()
 
 
@@ -517,7 +805,7 @@ def test_interrupt_while_it_is_made_leaves_no_file(tmp_path, monkeypatch):
     def interrupted(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(disk.shutil, "disk_usage", interrupted)
+    monkeypatch.setattr(file.shutil, "disk_usage", interrupted)
     with pytest.raises(KeyboardInterrupt):
         DiskStorage(1, [np.zeros(3)], directory=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -625,3 +913,21 @@ def test_two_processes_in_one_directory(tmp_path):
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_what_a_killed_process_left_goes_with_the_next_storage(tmp_path):
+    processes = [python("print('ready', flush=True)\ntime.sleep(60)", tmp_path) for _ in range(2)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    processes[0].kill()
+    processes[0].communicate(timeout=60)
+    assert len(list(tmp_path.iterdir())) == 2
+    with DiskStorage(1, [np.zeros(3)], directory=tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2  # the file of the living process, and its own
+    assert len(list(tmp_path.iterdir())) == 1
+    DiskStorage(1, [np.zeros(3)], directory=tmp_path, keep=True).close()
+    DiskStorage(1, [np.zeros(3)], directory=tmp_path).close()
+    assert len(list(tmp_path.iterdir())) == 2  # what is to be kept is kept
+    processes[1].kill()
+    processes[1].communicate(timeout=60)

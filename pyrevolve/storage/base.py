@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from ..crevolve import Content
+from ..errors import StorageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -119,14 +120,69 @@ class Storage(abc.ABC):
     def clear(self) -> None:
         """Make every slot empty and keep the memory, for the next shot."""
 
+    @property
+    def ahead(self) -> int:
+        """How many loads it is of use to announce at once with `prefetch`; 0: none."""
+        return 0
+
     def prefetch(self, slot: int) -> None:  # noqa: B027 (nothing to do is the right thing for most tiers)
-        """Take notice that a full slot will be loaded soon.
+        """Take notice that a full slot will be loaded soon, after those that were announced before.
 
         Parameters
         ----------
         slot : int
             0 <= slot < n_slots.
         """
+
+    def forget(self) -> None:  # noqa: B027
+        """Take notice that slots that were announced will not be loaded soon."""
+
+    def flush(self) -> None:  # noqa: B027
+        """Wait until everything that was saved is where it is to be kept.
+
+        Raises
+        ------
+        StorageError
+            Something could not be kept.
+        """
+
+    @property
+    def staging_nbytes(self) -> int:
+        """How many bytes of RAM it takes besides its slots, for snapshots on their way."""
+        return 0
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long `save` and `load` have waited for transfers since the last `clear` [s]."""
+        return 0.0
+
+    @property
+    def hidden_seconds(self) -> float:
+        """How much of the transfers since the last `clear` ran beside other work [s]."""
+        return 0.0
+
+    @property
+    def elastic(self) -> bool:
+        """Whether there are as many slots as fit in the bytes that they share, with any numbers.
+
+        Then `save` raises StorageFullError where a snapshot does not fit.
+        """
+        return False
+
+    @property
+    def bytes_left(self) -> int | None:
+        """How many bytes no slot has; None where every slot has bytes of its own."""
+        return None
+
+    def stored_nbytes(self, slot: int) -> int:
+        """Return how many bytes a full slot takes; 0 where it is empty.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots.
+        """
+        return self.state_nbytes
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -138,4 +194,8 @@ class Storage(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except StorageError:
+            if error is None:  # else that one is what the user wants to see
+                raise

@@ -1,54 +1,30 @@
-"""Snapshots in a file."""
+"""Snapshots in a file, written behind the run and read ahead of it."""
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
-import platform
-import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
-from io import FileIO
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ..budget import format_bytes
+from .. import crevolve
+from ..compression import CompressionLike
+from ..crevolve import Content
 from ..errors import StorageError
-from .slots import Mover, SlotStorage
+from .background import Background, Transfer
+from .file import BLOCK, SnapshotFile
+from .slots import Held, SlotStorage
+from .space import Extent, Space
 
 __all__ = ["DiskStorage"]
 
+_LOG = logging.getLogger("pyrevolve.storage")
+
 _TIER = "disk"
-#: Writes or reads buffers at a byte offset; returns how many bytes went.
-_Move = Callable[[FileIO, Sequence[memoryview], int], int]
-
-#: Most buffers that one system call takes (IOV_MAX of Linux, macOS and the BSDs).
-_MOST_BUFFERS = 1024
-
-
-def _write_at(file: FileIO, buffers: Sequence[memoryview], offset: int) -> int:
-    return os.pwritev(file.fileno(), buffers, offset)
-
-
-def _read_at(file: FileIO, buffers: Sequence[memoryview], offset: int) -> int:
-    return os.preadv(file.fileno(), buffers, offset)
-
-
-def _seek_and_write(file: FileIO, buffers: Sequence[memoryview], offset: int) -> int:
-    file.seek(offset)
-    return file.write(buffers[0])
-
-
-def _seek_and_read(file: FileIO, buffers: Sequence[memoryview], offset: int) -> int:
-    file.seek(offset)
-    return file.readinto(buffers[0])
-
-
-if not hasattr(os, "pwritev"):  # Windows
-    _write_at, _read_at = _seek_and_write, _seek_and_read
 
 
 class DiskStorage(SlotStorage):
@@ -56,8 +32,8 @@ class DiskStorage(SlotStorage):
 
     Parameters
     ----------
-    n_slots : int
-        Number of slots, >= 0.
+    n_slots : int or None
+        Number of slots, >= 0. None: as many as fit in `room`; slots may then have any numbers.
     arrays_like : sequence of numpy.ndarray
         Arrays with the shapes and dtypes of one state; only these are looked at.
     step_data_like : sequence of numpy.ndarray, optional
@@ -66,30 +42,62 @@ class DiskStorage(SlotStorage):
         the size of the slots.
     room : int, optional
         Bytes that all slots share, >= 0, each taking what it needs when it is saved; `room_for` tells how
-        many a schedule needs. None: every slot has bytes of its own.
+        many a schedule needs. None: every slot has bytes of its own or, with `compression`, all share what
+        that would take.
     directory : path-like, optional
         An existing directory on a local disk. None: that of `tempfile.gettempdir` (the environment variable
         ``TMPDIR``), which on many systems lies in RAM and saves nothing there.
+    threads : int, optional
+        Threads for the copies between arrays and buffers, >= 1. None: as for `MemoryStorage`.
+    compression : str, codec or Compression, optional
+        As for `MemoryStorage`.
+    checksum : bool or {"xxh3", "crc32"}
+        Whether every snapshot has a checksum, which what is read must have; True: XXH3 where xxhash is
+        installed, CRC-32 where it is not.
+    buffers : int, default 2
+        Snapshots that may be on their way at once, >= 1; each takes the memory of one state.
+    direct : bool, optional
+        Whether to go past the page cache, which otherwise fills the memory that snapshots on disk are to
+        save. None: where the file system offers it and it is not much slower, which is measured; files of
+        less than 64 MiB stay in the page cache.
+    fsync : bool
+        Whether every write is forced onto the medium.
+    keep : bool
+        Whether the file stays when the storage is closed.
+    folder : path-like, optional
+        A directory that exists and is the caller's own, in which the file is kept; one that is there already
+        is opened as it is. None: a new directory in `directory`.
 
     Raises
     ------
+    ImportError
+        A package is not installed that `compression` or `checksum` needs.
+    MemoryError
+        The system does not give the memory for the buffers.
     TypeError
         `n_slots` is no integer, `directory` is no path, or an array cannot be stored (ArrayTypeError: not an
         array, masked, or of a dtype with Python objects).
     ValueError
-        `n_slots` or `room` < 0.
+        `n_slots` or `room` < 0, ``n_slots=None`` without `room`, `buffers` or `threads` < 1, or no such
+        checksum or codec.
     StorageError
-        The directory does not exist or cannot be written to, or the file does not fit in it.
+        The directory does not exist or cannot be written to, the file does not fit in it, or `direct` is True
+        and not offered.
 
     Notes
     -----
     The file lies in a directory of its own, named after host and process, that nobody else can open. Its
     blocks are taken at once where the filesystem can do so, so that a full disk is an error at the start and
     not in the middle of a run. `close`, the end of the object and the end of the interpreter remove it, after
-    an exception too; a process that is killed leaves it behind.
+    an exception too. What a process leaves behind that is killed goes when the next storage is made in the
+    same directory on the same host (not on Windows).
 
-    Contiguous arrays go to the file and come back without a copy in between; others through a contiguous one.
-    Bytes are written as they are. A write has reached the system's page cache when `save` returns.
+    `save` copies the arrays to a buffer and returns; a thread writes them to the file. `prefetch` tells the
+    thread what to read next, so that `load` finds it in a buffer. Both wait only where no buffer is free, or
+    where what is wanted has not arrived: `waited_seconds` tells how long, `hidden_seconds` what the transfers
+    took besides. A write that fails is an error of the next call, which names the slot that was lost.
+
+    Bytes are written as they are, or as they are encoded.
 
     After a fork the storage stays the parent's: a child that saves or loads gets a StorageError, and its end
     does not remove the file. One storage belongs to one driver: it is not meant to be used from two threads
@@ -108,127 +116,335 @@ class DiskStorage(SlotStorage):
     """
 
     tier_name = _TIER
+    grain = BLOCK
+    _bounded_slots = True
 
     def __init__(
         self,
-        n_slots: int,
+        n_slots: int | None,
         arrays_like: Sequence[npt.NDArray[Any]],
         *,
         step_data_like: Sequence[npt.NDArray[Any]] | None = None,
         room: int | None = None,
         directory: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        compression: CompressionLike | None = None,
+        checksum: bool | str = True,
+        buffers: int = 2,
+        direct: bool | None = None,
+        fsync: bool = False,
+        keep: bool = False,
+        folder: str | os.PathLike[str] | None = None,
     ) -> None:
         self._directory = tempfile.gettempdir() if directory is None else os.fspath(directory)
-        super().__init__(n_slots, arrays_like, step_data_like, room)
+        if isinstance(buffers, bool) or not isinstance(buffers, int):
+            raise TypeError(f"buffers must be an integer, got {buffers!r}")
+        if buffers < 1:
+            raise ValueError(f"buffers must be >= 1, got {buffers}")
+        self._buffers = buffers
+        self._direct = direct
+        self._fsync = fsync
+        self._keep = keep or folder is not None
+        self._folder = None if folder is None else os.fspath(folder)
+        #: Bytes that the last `hold` keeps, and of these the ones that were freed since.
+        self._kept: set[Extent] = set()
+        self._deferred: list[Extent] = []
+        self._copier = crevolve.SnapshotCopier(threads)
+        super().__init__(n_slots, arrays_like, step_data_like, room, compression, checksum)
+
+    # --- what it is -----------------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
-        """The file; gone after `close`."""
+        """The file; gone after `close`, unless it is to be kept."""
         return self._file.path
 
-    def _reserve(self, nbytes: int) -> tuple[Mover, Mover]:
-        self._file = file = _PrivateFile(self._directory, nbytes)
-        # Called once, by close() or at the end of this object or of the interpreter, whichever is first.
-        self._remove = weakref.finalize(self, file.remove)
-        return file.write, file.read
+    @property
+    def direct(self) -> bool:
+        """Whether transfers go past the page cache."""
+        return self._file.direct
 
-    def _release(self) -> None:
-        self._remove()
+    @property
+    def resumable(self) -> bool:
+        """Whether another process can find its snapshots in the folder that it was given."""
+        return self._folder is not None
 
+    @property
+    def ahead(self) -> int:
+        """How many loads it is of use to announce at once."""
+        return self._buffers
 
-class _PrivateFile:
-    """A file of fixed size that belongs to this process, in a directory that nobody else uses.
+    @property
+    def staging_nbytes(self) -> int:
+        """Bytes of the buffers."""
+        return 0 if self._closed else self._background.nbytes
 
-    Parameters
-    ----------
-    directory : str
-        Where to make that directory.
-    nbytes : int
-        Size of the file [bytes], >= 0.
+    @property
+    def waited_seconds(self) -> float:
+        """How long `save` and `load` have waited for transfers since the last `clear` [s]."""
+        return self._background.waited * 1e-9
 
-    Raises
-    ------
-    StorageError
-        The directory does not exist, cannot be written to, or has no room.
-    """
+    @property
+    def hidden_seconds(self) -> float:
+        """How much of the transfers since the last `clear` nobody waited for [s]."""
+        return max(0, self._background.busy - self._background.waited) * 1e-9
 
-    def __init__(self, directory: str, nbytes: int) -> None:
-        self._pid = os.getpid()
+    # --- what it does ---------------------------------------------------------------------------------------
+
+    def prefetch(self, slot: int) -> None:
+        """Take notice that a full slot will be loaded soon, after those that were announced before.
+
+        Parameters
+        ----------
+        slot : int
+            0 <= slot < n_slots. Where it is empty, nothing happens.
+        """
+        held = self._held.get(slot)
+        if held is not None and held.record is not None and self._file.owned:
+            self._background.prefetch(held.record.transfer)
+
+    def forget(self) -> None:
+        """Take notice that slots that were announced will not be loaded soon."""
+        if self._ready and self._file.owned:
+            self._background.forget()
+
+    def flush(self) -> None:
+        """Wait until everything that was saved is in the file.
+
+        Raises
+        ------
+        StorageError
+            The storage is closed, or something could not be written.
+        """
+        if self._closed:
+            raise self._error("the storage is closed")
         try:
-            self._folder = tempfile.mkdtemp(prefix=f"pyrevolve-{platform.node()}-{self._pid}-", dir=directory)
+            self._background.flush()
         except OSError as error:
-            raise StorageError(
-                f"cannot write to the directory {directory}: {error.strerror}; name another one", _TIER
-            ) from error
-        self.path = os.path.join(self._folder, "snapshots")
+            raise self._error(f"cannot write: {error}") from error
+        self._check_written()
+
+    def clear(self) -> None:
+        """Make every slot empty and keep the file, for the next shot."""
+        super().clear()
+        self._kept, self._deferred = set(), []
+        if self._ready:
+            try:
+                self._background.clear()
+            except OSError as error:
+                raise self._error(f"cannot be used any more: {error}; make a new storage") from error
+
+    def close(self) -> None:
+        """Give everything back, as of `Storage`; a file that is kept holds all that was saved."""
+        if self._keep and self._ready and self._file.owned:
+            try:
+                self.flush()
+            finally:
+                super().close()
+        else:
+            super().close()
+
+    # --- for journals ---------------------------------------------------------------------------------------
+
+    def index(self) -> list[dict[str, Any]]:
+        """Put everything on the medium, and tell what is where, in terms that JSON knows.
+
+        Raises
+        ------
+        StorageError
+            As of `flush`.
+        """
+        self.flush()
         try:
-            self._file = FileIO(self.path, "x+")
-            self._reserve(directory, nbytes)
+            self._file.sync()
+        except OSError as error:
+            raise self._error(f"cannot write: {error}") from error
+        return [
+            {
+                "slot": slot,
+                "t": held.t,
+                "content": int(held.content),
+                "extents": [] if held.record is None else list(held.record.transfer.extents),
+                "checksum": ((held.record and held.record.transfer.checksum) or b"").hex(),
+                "pieces": held.record and held.record.pieces,
+                "codec": self._codec_name,
+            }
+            for slot, held in sorted(self._held.items())
+        ]
+
+    def hold(self) -> None:
+        """Keep the bytes of all slots that are full now until the next call, also of those that are freed."""
+        self._kept = {
+            extent
+            for held in self._held.values()
+            if held.record is not None
+            for extent in held.record.transfer.extents
+        }
+        self._give_back(self._deferred)
+        self._deferred = []
+
+    @property
+    def _codec_name(self) -> str:
+        return "none" if self._encoder is None else str(self._encoder.compression)
+
+    @property
+    def deferred(self) -> bool:
+        """Whether bytes of slots that were freed are kept, which another call of `hold` would give back."""
+        return bool(self._deferred)
+
+    def restore(self, index: list[dict[str, Any]]) -> None:
+        """Make slots full that `index` told of, of an earlier storage with the same file.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            This cannot be an index of this file.
+        """
+        self.clear()
+        for entry in index:
+            if entry["codec"] != self._codec_name:
+                _LOG.warning(
+                    "x_%d was stored with the codec %s and cannot be read with %s: it is given up",
+                    entry["t"],
+                    entry["codec"],
+                    self._codec_name,
+                )
+                continue
+            if not 0 <= entry["slot"] < self._n_slots or entry["slot"] in self._held:
+                raise ValueError(f"there is no slot {entry['slot']}")
+            extents = tuple((int(begin), int(end)) for begin, end in entry["extents"])
+            if self._space is not None:
+                self._space.claim(extents)
+            record = None
+            if extents:
+                transfer = Transfer(
+                    extents, (entry["slot"], entry["t"]), bytes.fromhex(entry["checksum"]) or None
+                )
+                pieces = entry["pieces"]
+                record = _Record(transfer, pieces and [(bool(bare), int(n)) for bare, n in pieces])
+            nbytes = 0 if record is None else record.transfer.nbytes
+            self._held[entry["slot"]] = Held(entry["t"], Content(entry["content"]), nbytes, record)
+        self.hold()
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _reserve(self, nbytes: int, slot_nbytes: int) -> None:
+        self._file = file = SnapshotFile(
+            self._directory, nbytes, direct=self._direct, keep=self._keep, folder=self._folder
+        )
+        if self._folder is not None and self._space is None:
+            # A slot that is freed and filled again is not to overwrite what a journal tells of.
+            self._space = Space(nbytes, self.grain)
+        if self._space is not None and file.nbytes > nbytes:
+            # What an earlier storage with more room has left there must be found again.
+            self._nbytes = file.nbytes
+            self._space = Space(file.nbytes, self.grain)
+        try:
+            self._background = background = Background(
+                file, max(slot_nbytes, BLOCK), self._buffers, self._checksum, self._fsync
+            )
         except BaseException:
-            self.remove()
+            file.remove()
             raise
+        # Called once, by close() or at the end of this object or of the interpreter, whichever is first.
+        self._remove = weakref.finalize(self, _end, file, background)
 
-    def _reserve(self, directory: str, nbytes: int) -> None:
-        """Give the file its size and, where the system can do so, all of its blocks."""
-        free = shutil.disk_usage(self._folder).free
+    def _put(
+        self, slot: int, t: int, arrays: Sequence[npt.NDArray[Any]], slot_nbytes: int
+    ) -> tuple[int, _Record | None]:
+        self._check_written()
+        if slot_nbytes == 0:
+            return 0, None
+        buffer = self._background.buffer()
+        extents: Iterable[Extent] = ()
         try:
-            if nbytes > free:  # said before the disk is filled up to the brim to find out
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if nbytes and hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-                os.posix_fallocate(self._file.fileno(), 0, nbytes)
+            if self._encoder is None:
+                self._copier.save(buffer.memory, 0, arrays)
+                nbytes, pieces = slot_nbytes, None
             else:
-                self._file.truncate(nbytes)
-        except OSError as error:
-            raise StorageError(
-                f"cannot reserve {format_bytes(nbytes)} ({nbytes} bytes) in {directory}, where "
-                f"{format_bytes(free)} are free: {error.strerror}; name another directory, or keep fewer "
-                "snapshots on disk",
-                _TIER,
-            ) from error
+                nbytes, pieces = self._encode(arrays, buffer.memory)
+            extents = self._extents(nbytes, slot, t, scattered=True)
+            record = _Record(Transfer(extents, (slot, t)), pieces)
+            self._background.write(record.transfer, buffer)
+        except BaseException:
+            self._give_back(extents)
+            self._background.give_back(buffer)
+            raise
+        return record.transfer.nbytes, record
 
-    def write(self, offset: int, arrays: Sequence[npt.NDArray[Any]]) -> None:
-        """Write arrays from byte `offset` on, each in C order."""
-        self._move(_write_at, offset, [_bytes(np.ascontiguousarray(array)) for array in arrays])
+    def _encode(
+        self, arrays: Sequence[npt.NDArray[Any]], memory: memoryview
+    ) -> tuple[int, list[tuple[bool, int]]]:
+        """Encode arrays into a buffer, which has the bytes of the bare arrays."""
+        done, pieces = 0, []
+        for bare, data in self._encoded(arrays):
+            memory[done : done + len(data)] = data
+            done += len(data)
+            pieces.append((bare, len(data)))
+        return done, pieces
 
-    def read(self, offset: int, arrays: Sequence[npt.NDArray[Any]]) -> None:
-        """Read them back; BufferError where one is read-only."""
+    def _get(self, record: _Record | None, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        self._check_written()
         if not all(array.flags.writeable for array in arrays):
             raise BufferError("an array is read-only")
-        # Plain views: a subclass may have a way of its own of slicing and of setting items.
-        targets = [np.asarray(array) for array in arrays]
-        staged = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in targets]
-        self._move(_read_at, offset, [_bytes(array) for array in staged])
-        for target, source in zip(targets, staged):  # noqa: B905 (equally long)
-            if target is not source:
-                target[...] = source
+        if record is None:
+            return
+        memory = self._background.fetch(record.transfer)
+        try:
+            if record.pieces is None:
+                self._copier.load(memory, 0, arrays)
+            else:
+                self._decode(_pieces(memory, record.pieces), arrays)
+        finally:
+            self._background.done(record.transfer)
 
-    def _move(self, move: _Move, offset: int, buffers: list[memoryview]) -> None:
-        """Call `move` until all bytes have gone: the system may do less than it is asked."""
-        if os.getpid() != self._pid:
-            raise OSError(
-                f"the file belongs to process {self._pid}, of which this one is a fork; "
-                "make a storage after the fork"
-            )
-        rest = [buffer for buffer in buffers if len(buffer)]
-        while rest:
-            moved = move(self._file, rest[:_MOST_BUFFERS], offset)
-            if moved == 0:
-                raise OSError(f"the file {self.path} ends at byte {offset}; something cut it off")
-            offset += moved
-            while rest and moved >= len(rest[0]):
-                moved -= len(rest.pop(0))
-            if moved:
-                rest[0] = rest[0][moved:]
+    def _drop(self, record: _Record | None) -> None:
+        if record is not None:
+            self._background.drop(record.transfer)
+            if self._kept and not self._kept.isdisjoint(record.transfer.extents):
+                self._deferred += record.transfer.extents
+            else:
+                self._give_back(record.transfer.extents)
 
-    def remove(self) -> None:
-        """Close the file, and remove it with its directory unless this process is a fork of its owner."""
-        file = getattr(self, "_file", None)
-        if file is not None:
-            file.close()
-        if os.getpid() == self._pid:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def _release(self) -> None:
+        if hasattr(self, "_remove"):
+            self._remove()
+
+    def _check_written(self) -> None:
+        """Raise where something that was saved could not be written."""
+        failed = self._background.failed
+        if failed is not None:
+            slot, t = failed.label
+            raise StorageError(
+                f"timestep {t} could not be written behind the run, and is lost: {failed.error}",
+                self.tier_name,
+                slot,
+                t,
+            ) from failed.error
 
 
-def _bytes(array: npt.NDArray[Any]) -> memoryview:
-    """Return the bytes of a contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
+class _Record:
+    """A snapshot in the file, and its encoded pieces: whether bare, and bytes; None: bare arrays."""
+
+    __slots__ = ("pieces", "transfer")
+
+    def __init__(self, transfer: Transfer, pieces: list[tuple[bool, int]] | None) -> None:
+        self.transfer = transfer
+        self.pieces = pieces
+
+
+def _pieces(memory: memoryview, pieces: Iterable[tuple[bool, int]]) -> Iterator[tuple[bool, memoryview]]:
+    """Yield encoded pieces that follow one another."""
+    done = 0
+    for bare, nbytes in pieces:
+        yield bare, memory[done : done + nbytes]
+        done += nbytes
+
+
+def _end(file: SnapshotFile, background: Background) -> None:
+    """Remove the file and end the thread."""
+    try:
+        file.unlink()
+    finally:
+        background.stop()
+        file.remove()

@@ -1,11 +1,11 @@
-"""What tiers with slots of one size share: which slot holds what, and the checks."""
+"""What tiers share: which slot holds what and which bytes, and the checks."""
 
 from __future__ import annotations
 
 import abc
-import bisect
 import operator
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,17 +13,18 @@ import numpy.typing as npt
 
 from .. import crevolve
 from ..budget import format_bytes
+from ..compression import CompressionError, CompressionLike, Encoder, as_compression
 from ..crevolve import Content, Instruction, Kind
-from ..errors import ArrayShapeError, ArrayTypeError, StorageError
+from ..errors import ArrayShapeError, ArrayTypeError, StorageError, StorageFullError
 from .base import Storage
+from .checksums import choose_checksum
+from .space import Extent, Space
 
-__all__ = ["Mover", "SlotStorage", "slot_nbytes"]
+__all__ = ["Held", "SlotStorage", "slot_nbytes"]
 
 _Array, _MaskedArray = np.ndarray, np.ma.MaskedArray
 #: Shape and dtype of each array.
 _Arrays = Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
-#: Copies arrays of any strides to the slot that begins at a byte offset, or back.
-Mover = Callable[[int, Sequence[npt.NDArray[Any]]], object]
 
 #: By content: what the arrays are called in messages, and the argument that announces them.
 _NOUNS = ("state", "step data")
@@ -46,54 +47,6 @@ def slot_nbytes(arrays: Sequence[npt.NDArray[Any]]) -> int:
     return crevolve.packed_nbytes(tuple(arrays))
 
 
-class _Room:
-    """Who has which bytes of a room that slots of several sizes share.
-
-    A slot begins in the lowest gap that is large enough. Where the slot that was filled last is emptied
-    first, as in the schedules that keep step data, there are no gaps, and every call takes O(log n)
-    comparisons.
-    """
-
-    def __init__(self) -> None:
-        self._regions: list[tuple[int, int]] = []  # begin, end; ascending
-        self._of: dict[int, tuple[int, int]] = {}  # by slot
-        self._used = 0
-
-    @property
-    def end(self) -> int:
-        """Where the last region ends."""
-        return self._regions[-1][1] if self._regions else 0
-
-    def gap(self, nbytes: int) -> int:
-        """Return where so many bytes are free."""
-        if self._used == self.end:
-            return self._used
-        begin = 0
-        for start, end in self._regions:
-            if start - begin >= nbytes:
-                break
-            begin = end
-        return begin
-
-    def take(self, begin: int, nbytes: int, slot: int) -> None:
-        """Give bytes that are free to a slot that has none."""
-        region = begin, begin + nbytes
-        bisect.insort(self._regions, region)
-        self._of[slot] = region
-        self._used += nbytes
-
-    def begin(self, slot: int) -> int:
-        """Return where a slot begins that has bytes."""
-        return self._of[slot][0]
-
-    def give_back(self, slot: int) -> None:
-        """Take the bytes of a slot from it, if it has any."""
-        region = self._of.pop(slot, None)
-        if region is not None:
-            self._regions.pop(bisect.bisect_left(self._regions, region))
-            self._used -= region[1] - region[0]
-
-
 class _Layout(NamedTuple):
     """The arrays of one content: shapes and dtypes, their bytes, and those of a slot that holds them."""
 
@@ -102,49 +55,73 @@ class _Layout(NamedTuple):
     slot_nbytes: int
 
 
+class Held(NamedTuple):
+    """What a full slot holds: timestep and content, and what the subclass knows it by."""
+
+    t: int
+    content: Content
+    nbytes: int
+    record: Any
+
+
 class SlotStorage(Storage):
-    """A tier with numbered slots of one size, each of which holds a state or one timestep's step data.
+    """A tier with numbered slots, each of which holds a state or one timestep's step data.
 
     It knows what every slot holds and checks every call; a subclass takes the memory and moves the bytes, see
-    `_reserve`. An OSError from there becomes a StorageError that names the slot.
+    `_reserve`, `_put`, `_get` and `_drop`. An OSError from there becomes a StorageError that names the slot.
 
     Parameters
     ----------
-    n_slots : int
-        Number of slots, >= 0.
+    n_slots : int or None
+        Number of slots, >= 0. None: as many as fit in `room`, with any numbers.
     arrays_like, step_data_like : sequence of numpy.ndarray, optional
         Arrays with the shapes and dtypes of one state, and of the step data of one timestep; only these are
         looked at. A slot has the bytes of the larger of the two. None: the first `save` of that kind decides
         what it looks like, within the size of the slots; where both are None, it decides that as well.
     room : int, optional
         Bytes that all slots share, >= 0; each takes what it needs when it is saved. None: every slot has
-        bytes of its own.
+        bytes of its own or, with `compression`, all share what that would take.
+    compression : str, codec or Compression, optional
+        What encodes the arrays; see `pyrevolve.compression`.
+    checksum : bool or str
+        See `choose_checksum`.
     """
 
     #: What errors call the tier.
     tier_name: ClassVar[str]
+    #: Slots take a multiple of so many bytes.
+    grain: ClassVar[int]
+    #: Whether no slot may be larger than those that were announced, even where all share a room.
+    _bounded_slots: ClassVar[bool] = False
 
     def __init__(
         self,
-        n_slots: int,
+        n_slots: int | None,
         arrays_like: Sequence[npt.NDArray[Any]] | None,
         step_data_like: Sequence[npt.NDArray[Any]] | None,
         room: int | None,
+        compression: CompressionLike | None,
+        checksum: bool | str,
     ) -> None:
-        self._n_slots = operator.index(n_slots)
+        self._elastic = n_slots is None
+        self._n_slots = sys.maxsize if n_slots is None else operator.index(n_slots)
         if self._n_slots < 0:
             raise ValueError(f"n_slots must be >= 0, got {n_slots}")
-        #: What each slot holds: timestep and content; None where it is empty.
-        self._held: list[tuple[int, Content] | None] = [None] * self._n_slots
+        if self._elastic and room is None:
+            raise ValueError("n_slots=None needs room=, the bytes that all slots share")
+        #: What each full slot holds.
+        self._held: dict[int, Held] = {}
         self._layouts: list[_Layout | None] = [None, None]  # by content
         self._slot_nbytes = 0
         self._nbytes = 0 if room is None else operator.index(room)
         if self._nbytes < 0:
             raise ValueError(f"room must be >= 0 bytes, got {room}")
-        self._room = None if room is None else _Room()
-        #: What copies arrays to a byte offset, and back; None before the slots are reserved.
-        self._write: Mover | None = None
-        self._read: Mover | None = None
+        self._encoder = None if compression is None else Encoder(as_compression(compression))
+        self._checksum_name, self._checksum = choose_checksum(checksum)
+        #: Who has which bytes; None where every slot has bytes of its own.
+        self._space = None if room is None and self._encoder is None else Space(self._nbytes, self.grain)
+        self._room_given = room is not None
+        self._ready = False
         self._closed = False
         for content, arrays in ((Content.STATE, arrays_like), (Content.STEP_DATA, step_data_like)):
             if arrays is not None:
@@ -153,8 +130,9 @@ class SlotStorage(Storage):
         if known:
             self._take(max(known))
 
-    @staticmethod
+    @classmethod
     def room_for(
+        cls,
         instructions: Iterable[Instruction],
         tier: int,
         arrays_like: Sequence[npt.NDArray[Any]],
@@ -177,16 +155,19 @@ class SlotStorage(Storage):
             The least that does [bytes].
         """
         sizes = [slot_nbytes(arrays) for arrays in (arrays_like, step_data_like)]
-        room, most = _Room(), 0
+        space, most = Space(None, cls.grain), 0
+        taken: dict[int, tuple[Extent, ...]] = {}
         for i in instructions:
             if i.tier != tier:
                 continue
             assert i.slot is not None
             if i.content is not None and i.kind is Kind.SAVE:
-                room.take(room.gap(sizes[i.content]), sizes[i.content], i.slot)
-                most = max(most, room.end)
+                extents = space.take(sizes[i.content])
+                assert extents is not None
+                taken[i.slot] = extents
+                most = max(most, space.end)
             elif not i.keep:
-                room.give_back(i.slot)
+                space.give_back(taken.pop(i.slot, ()))
         return most
 
     # --- what it is -----------------------------------------------------------------------------------------
@@ -199,7 +180,42 @@ class SlotStorage(Storage):
     @property
     def nbytes(self) -> int:
         """How many bytes all slots take together; 0 before the arrays are known and after `close`."""
-        return 0 if self._write is None else self._nbytes
+        return self._nbytes if self._ready else 0
+
+    @property
+    def elastic(self) -> bool:
+        """Whether there are as many slots as fit in the bytes that they share."""
+        return self._elastic
+
+    @property
+    def bytes_left(self) -> int | None:
+        """How many bytes no slot has; None where every slot has bytes of its own."""
+        return None if self._space is None else self._space.left
+
+    @property
+    def checksum(self) -> str | None:
+        """Name of the checksum that every snapshot has; None: they have none."""
+        return self._checksum_name
+
+    @property
+    def compression_ratio(self) -> float:
+        """How many times smaller the snapshots saved so far became; 1.0 without compression."""
+        return 1.0 if self._encoder is None else self._encoder.ratio
+
+    @property
+    def compression_error(self) -> CompressionError:
+        """The largest errors that lossy compression has made so far."""
+        return CompressionError() if self._encoder is None else self._encoder.error
+
+    @property
+    def full(self) -> dict[int, int]:
+        """The timestep whose state or step data each full slot holds, by slot."""
+        return {slot: held.t for slot, held in self._held.items()}
+
+    def stored_nbytes(self, slot: int) -> int:
+        """Return how many bytes a full slot takes, after compression and rounding; 0 where it is empty."""
+        held = self._held.get(slot)
+        return 0 if held is None else held.nbytes
 
     @property
     def state_nbytes(self) -> int:
@@ -209,13 +225,20 @@ class SlotStorage(Storage):
 
     @property
     def timesteps(self) -> tuple[int | None, ...]:
-        """The timestep whose state or step data each slot holds; None where it is empty."""
-        return tuple(None if held is None else held[0] for held in self._held)
+        """The timestep whose state or step data each slot holds; None where it is empty.
+
+        Where there is no fixed number of slots, those of the full ones only, in the order of their numbers.
+        """
+        if self._elastic:
+            return tuple(self._held[slot].t for slot in sorted(self._held))
+        count = self._n_slots
+        return tuple(self._held[slot].t if slot in self._held else None for slot in range(count))
 
     def __repr__(self) -> str:
-        full = sum(held is not None for held in self._held)
-        state = "closed" if self._closed else f"{full} full"
-        return f"<{type(self).__name__}: {self._n_slots} slots ({state}), {format_bytes(self.nbytes)}>"
+        state = "closed" if self._closed else f"{len(self._held)} full"
+        slots = "slots as they fit" if self._elastic else f"{self._n_slots} slots"
+        how = "" if self._encoder is None else f", {self._encoder.compression}"
+        return f"<{type(self).__name__}: {slots} ({state}), {format_bytes(self.nbytes)}{how}>"
 
     # --- what it does ---------------------------------------------------------------------------------------
 
@@ -248,13 +271,13 @@ class SlotStorage(Storage):
             Number, shapes or dtypes are not those of the state or the step data. Both are StorageErrors, the
             first a ValueError and the second a TypeError as well.
         """
-        slots = self._held
-        if not 0 <= slot < len(slots):
+        if self._closed or not 0 <= slot < self._n_slots:
             raise self._no_such_slot(slot, t)
-        held = slots[slot]
+        held = self._held.get(slot)
         if held is not None:
             raise self._error(
-                f"cannot save {_name(t, content)}: the slot still holds {_name(*held)}; free it first",
+                f"cannot save {_name(t, content)}: the slot still holds {_name(held.t, held.content)}; "
+                "free it first",
                 slot,
                 t,
             )
@@ -267,17 +290,12 @@ class SlotStorage(Storage):
             layout = self._learn(arrays, content, slot, t)
         elif not _fit(arrays, layout.arrays):
             raise self._misfit(arrays, layout.arrays, content, slot, t)
-        write, room = self._write, self._room
-        assert write is not None
-        offset = slot * self._slot_nbytes if room is None else self._gap(layout, slot, t)
         try:
-            write(offset, arrays)
+            nbytes, record = self._put(slot, t, arrays, layout.slot_nbytes)
         except OSError as error:
             raise self._error(f"cannot save {_name(t, content)}: {error}", slot, t) from error
-        if room is not None:
-            room.give_back(slot)  # what an interrupt at this point of an earlier call may have left
-            room.take(offset, layout.slot_nbytes, slot)
-        slots[slot] = t, content
+        self._layouts[content] = layout
+        self._held[slot] = Held(t, content, nbytes, record)
         return layout.nbytes
 
     def load(
@@ -310,22 +328,20 @@ class SlotStorage(Storage):
             Number, shapes or dtypes are not those of what was saved, or an array is read-only; nothing was
             copied. Both are StorageErrors, the first a ValueError and the second a TypeError as well.
         """
-        slots = self._held
-        if not 0 <= slot < len(slots):
+        if self._closed or not 0 <= slot < self._n_slots:
             raise self._no_such_slot(slot, t)
-        held = slots[slot]
-        if held != (t, content):
-            what = "is empty" if held is None else f"holds {_name(*held)}"
+        held = self._held.get(slot)
+        if held is None or held.t != t or held.content is not content:
+            what = "is empty" if held is None else f"holds {_name(held.t, held.content)}"
             raise self._error(f"cannot load {_name(t, content)}: the slot {what}", slot, t)
         if type(arrays) is not list and type(arrays) is not tuple:
             arrays = self._sequence(arrays, content, slot, t)
-        layout, read, room = self._layouts[content], self._read, self._room
+        layout = self._layouts[content]
         assert layout is not None
-        assert read is not None
         if not _fit(arrays, layout.arrays):
             raise self._misfit(arrays, layout.arrays, content, slot, t)
         try:
-            read(slot * self._slot_nbytes if room is None else room.begin(slot), arrays)
+            self._get(held.record, arrays)
         except OSError as error:
             raise self._error(f"cannot load {_name(t, content)}: {error}", slot, t) from error
         except (BufferError, ValueError):
@@ -353,73 +369,130 @@ class SlotStorage(Storage):
         StorageError
             The slot is empty or does not exist, or the storage is closed.
         """
-        slots = self._held
-        if not 0 <= slot < len(slots):
+        if self._closed or not 0 <= slot < self._n_slots:
             raise self._no_such_slot(slot, None)
-        if slots[slot] is None:
+        held = self._held.pop(slot, None)
+        if held is None:
             raise self._error("cannot free a slot that is empty", slot)
-        slots[slot] = None
-        if self._room is not None:
-            self._room.give_back(slot)
+        self._drop(held.record)
 
     def clear(self) -> None:
         """Make every slot empty and keep what they lie in, for the next shot."""
-        self._held = [None] * len(self._held)
-        if self._room is not None:
-            self._room = _Room()
+        self._held = {}
+        if self._space is not None:
+            self._space.clear()
 
     def close(self) -> None:
         """Give back what the slots lie in; may be called again. Saving and loading are errors from now on."""
         self._closed = True
-        self._held = []
-        self._write = self._read = None
+        self._held = {}
+        self._ready = False
         self._release()
 
     # --- what a subclass does -------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _reserve(self, nbytes: int) -> tuple[Mover, Mover]:
+    def _reserve(self, nbytes: int, slot_nbytes: int) -> None:
         """Take so many bytes for all slots, which count them from 0; called once.
 
-        Returns
-        -------
-        write, read : callable
-            Called with a byte offset and arrays of any strides. Where an array is read-only, `read` raises
-            BufferError or ValueError before anything is copied.
+        `slot_nbytes` is what a slot takes at most, a multiple of the grain.
         """
 
     @abc.abstractmethod
+    def _put(
+        self, slot: int, t: int, arrays: Sequence[npt.NDArray[Any]], slot_nbytes: int
+    ) -> tuple[int, object]:
+        """Store arrays; return the bytes that they take, and what they are to be known by.
+
+        Raises
+        ------
+        StorageFullError
+            They do not fit; nothing was changed.
+        """
+
+    @abc.abstractmethod
+    def _get(self, record: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Fill arrays with what `_put` stored.
+
+        Where an array is read-only, raise BufferError or ValueError before anything is copied.
+        """
+
+    @abc.abstractmethod
+    def _drop(self, record: Any) -> None:
+        """Give back the bytes of what `_put` stored."""
+
+    @abc.abstractmethod
     def _release(self) -> None:
-        """Give the bytes back; may be called again, and without `_reserve`."""
+        """Give all bytes back; may be called again, and without `_reserve`."""
 
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _take(self, nbytes: int) -> None:
         """Fix the size of a slot, and reserve all of them."""
-        if self._room is None:
+        nbytes = -(-nbytes // self.grain) * self.grain
+        if not self._room_given:
             self._nbytes = self._n_slots * nbytes
-        self._write, self._read = self._reserve(self._nbytes)
+            if self._space is not None:
+                self._space = Space(self._nbytes, self.grain)
         self._slot_nbytes = nbytes
+        self._reserve(self._nbytes, nbytes)
+        self._ready = True
 
-    def _gap(self, layout: _Layout, slot: int, t: int) -> int:
-        """Return where a slot of the shared room is to begin."""
-        assert self._room is not None
-        offset = self._room.gap(layout.slot_nbytes)
-        if offset + layout.slot_nbytes > self._nbytes:
-            raise self._error(
-                f"the {layout.slot_nbytes} bytes of the slot do not fit in a gap of the {self._nbytes} that "
-                "all slots share; give more room=",
+    def _extents(self, nbytes: int, slot: int, t: int, *, scattered: bool) -> tuple[Extent, ...]:
+        """Return bytes for a slot; raise StorageFullError where there are not enough."""
+        if self._space is None:
+            begin = slot * self._slot_nbytes
+            return ((begin, begin + self._space_of(nbytes)),) if nbytes else ()
+        extents = self._space.take(nbytes, scattered=scattered)
+        if extents is None:
+            left = self._space.left
+            raise StorageFullError(
+                f"the {nbytes} bytes of the slot do not fit in the {left} that are left of the "
+                f"{self._nbytes} that all slots share"
+                + ("" if scattered else ", or not in one gap of them")
+                + "; give more room=",
+                self.tier_name,
                 slot,
                 t,
             )
-        return offset
+        return extents
+
+    def _space_of(self, nbytes: int) -> int:
+        return -(-nbytes // self.grain) * self.grain
+
+    def _give_back(self, extents: Iterable[Extent]) -> None:
+        """Take the bytes of a slot back."""
+        if self._space is not None:
+            self._space.give_back(extents)
+
+    def _encoded(self, arrays: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[bool, memoryview]]:
+        """Yield the encoded pieces of arrays; raise OSError where the codec cannot encode them."""
+        assert self._encoder is not None
+        try:
+            for array in arrays:
+                yield from self._encoder.encode(array)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise OSError(f"{self._encoder.compression} cannot encode it: {error!r}") from error
+
+    def _decode(self, pieces: Iterator[tuple[bool, memoryview]], arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Fill arrays from encoded pieces; raise OSError where the codec cannot decode them."""
+        assert self._encoder is not None
+        try:
+            for array in arrays:
+                self._encoder.decode(pieces, array)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise OSError(f"{self._encoder.compression} cannot decode it: {error!r}") from error
 
     def _learn(self, arrays: Sequence[npt.NDArray[Any]], content: Content, slot: int, t: int) -> _Layout:
         """Let the first save of a content decide what it looks like."""
         layout = self._layout_of(arrays, content, slot, t)
-        if self._write is None:
+        if not self._ready:
             self._take(layout.slot_nbytes)
-        elif self._room is None and layout.slot_nbytes > self._slot_nbytes:
+        elif layout.slot_nbytes > self._slot_nbytes and (not self._room_given or self._bounded_slots):
             raise ArrayShapeError(
                 f"the {_NOUNS[content]} takes {layout.slot_nbytes} bytes, but the slots have "
                 f"{self._slot_nbytes}; give {_ARGUMENTS[content]}= when the storage is made",
@@ -427,7 +500,6 @@ class SlotStorage(Storage):
                 slot,
                 t,
             )
-        self._layouts[content] = layout
         return layout
 
     def _layout_of(
@@ -488,7 +560,8 @@ class SlotStorage(Storage):
         """Return the error about a slot number out of range."""
         if self._closed:
             return self._error("the storage is closed", slot, t)
-        return self._error(f"there is no such slot; the storage has {self._n_slots}, counted from 0", slot, t)
+        count = "any number" if self._elastic else str(self._n_slots)
+        return self._error(f"there is no such slot; the storage has {count}, counted from 0", slot, t)
 
 
 def _fit(arrays: Sequence[Any], expected: _Arrays) -> bool:
