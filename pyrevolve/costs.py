@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Sequence
 
-__all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "Costs"]
+__all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "CompressionCosts", "Costs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,6 +159,46 @@ class Costs:
             per_tier = (counts,) if isinstance(counts, int) else counts
             copies += sum(count * cost_at(tier) for tier, count in enumerate(per_tier) if count)
         return operators + copies
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompressionCosts:
+    """Hold what compression makes of a state, and what it takes.
+
+    Parameters
+    ----------
+    ratio : float
+        How many times smaller a state becomes, on average over the run, finite, > 0.
+    save : float
+        Encoding one state into a slot in RAM [s], finite, >= 0.
+    load : float
+        Decoding one state from a slot in RAM [s], finite, >= 0.
+    scratch_bytes : int
+        What codecs take in memory to work [bytes], >= 0.
+
+    Raises
+    ------
+    TypeError
+        A number is none.
+    ValueError
+        A number is out of its range.
+    """
+
+    ratio: float
+    save: float
+    load: float
+    scratch_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("ratio", "save", "load"):
+            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+        if self.ratio <= 0:
+            raise ValueError(f"ratio must be > 0, got {self.ratio}")
+        scratch: object = self.scratch_bytes
+        if isinstance(scratch, bool) or not isinstance(scratch, int):
+            raise TypeError(f"scratch_bytes must be an integer, got {scratch!r}")
+        if scratch < 0:
+            raise ValueError(f"scratch_bytes must be >= 0, got {scratch}")
 
 
 def _seconds(name: str, value: object) -> float:

@@ -249,7 +249,8 @@ cdef extern from "revolve/tier_plan.hpp" namespace "revolve" nogil:
         int64_t lag
         cbool free_initial_state
         CppWindowBudget memory
-        int64_t disk
+        int64_t disk_states
+        double interference
         CppOverlapCosts costs
         cbool overlapped
 

@@ -108,7 +108,7 @@ def plan_tiers(
     fixed_bytes: SupportsIndex,
     window_slice_bytes: SupportsIndex,
     state_bytes: SupportsIndex,
-    disk_bytes: SupportsIndex,
+    disk_states: SupportsIndex,
     lookback: SupportsIndex,
     lag: SupportsIndex,
     free_initial: bool,
@@ -122,6 +122,7 @@ def plan_tiers(
     load: float,
     write: float,
     read: float,
+    interference: float = 0.0,
 ) -> TierChoice: ...
 
 class Instruction:
@@ -141,6 +142,7 @@ class Instruction:
     def content(self) -> Content | None: ...
     @property
     def keep(self) -> bool | None: ...
+    def at(self, tier: int, slot: int) -> Instruction: ...
 
 class Instructions(Iterator[Instruction]):
     def __iter__(self) -> Instructions: ...

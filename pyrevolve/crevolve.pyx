@@ -216,9 +216,10 @@ def plan_window(timesteps, *, window_min, window_max, budget_bytes, fixed_bytes,
 
 
 def plan_tiers(timesteps, *, bint periodic, window_min, window_max, budget_bytes, fixed_bytes,
-               window_slice_bytes, state_bytes, disk_bytes, lookback, lag, bint free_initial, bint overlapped,
-               buffers, double forward_step, double reverse_step, double forward_call, double reverse_call,
-               double save, double load, double write, double read):
+               window_slice_bytes, state_bytes, disk_states, lookback, lag, bint free_initial,
+               bint overlapped, buffers, double forward_step, double reverse_step, double forward_call,
+               double reverse_call, double save, double load, double write, double read,
+               double interference=0.0):
     """The best periodic, or multistage, schedule over RAM and disk; window 0 where the budgets hold none."""
     cdef CppTierProblem problem
     cdef CppTierChoice choice
@@ -229,8 +230,9 @@ def plan_tiers(timesteps, *, bint periodic, window_min, window_max, budget_bytes
     _problem(problem.timesteps, 1, max(1, problem.lookback), problem.lookback, problem.lag, free_initial)
     problem.memory = _budget(
         window_min, window_max, budget_bytes, fixed_bytes, window_slice_bytes, state_bytes)
-    problem.disk = _integer(disk_bytes, "disk_bytes")
+    problem.disk_states = _integer(disk_states, "disk_states")
     problem.overlapped = overlapped
+    problem.interference = interference
     problem.costs.buffers = _integer(buffers, "buffers")
     problem.costs.write = write
     problem.costs.read = read
@@ -299,6 +301,16 @@ cdef class Instruction:
     @property
     def keep(self):
         return None if self.value.kind != CppKind.load else self.value.keep != 0
+
+    def at(self, tier, slot):
+        """Return the same SAVE, LOAD or FREE for another slot."""
+        cdef Instruction result = Instruction.__new__(Instruction)
+        if self.value.t < 0 or self.value.slot < 0:
+            raise ValueError(f"{self!r} names no slot")
+        result.value = self.value
+        result.value.tier = tier
+        result.value.slot = slot
+        return result
 
     cdef tuple _key(self):
         return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier,

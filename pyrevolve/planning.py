@@ -6,256 +6,40 @@ import dataclasses
 import logging
 import math
 import operator
-from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 from . import crevolve
 from .budget import Bytes, format_bytes, parse_bytes
-from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, Costs
+from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, CompressionCosts, Costs
 from .crevolve import Counts
 from .errors import BudgetError
-from .schedules import AsyncTwoTier, HRevolve, Multistage, Revolve
+from .plans import Family, Plan, Tier
+from .schedules import HRevolve
 from .schedules.offline import resolve_lag
 
 __all__ = ["Plan", "plan", "plan_curve"]
 
-#: Windowed Revolve in RAM, a snapshot on disk every so many timesteps, windowed Revolve over RAM and disk,
-#: the least time over both.
-Family: TypeAlias = Literal["revolve", "two-tier", "multistage", "hierarchical"]
-
 #: Up to so much n**2 times rows in all, tables of H-Revolve are worth the time of a plan (about 30 ms).
 _MOST_TABLE_WORK = 600_000_000
+
+#: How many times fewer compressed snapshots than fit are tried from one number to the next: where only these
+#: are looked for, and where those on disk are too.
+_FINELY, _COARSELY = 2**0.25, 2.0
+
+#: Transfers that run beside timesteps take memory bandwidth and, for checksums, a core from them: by so much
+#: of their time the timesteps get slower (measured on two cores, 0.17 to 0.24 in three dimensions).
+INTERFERENCE = 0.2
+
+#: Shares of the memory for snapshots that bare ones are tried with, where others are compressed.
+_SHARES = (0.25, 0.5, 0.75)
+
+#: What lies on disk, or in a buffer on its way there, takes a multiple of so many bytes.
+_BLOCK = 4096
 
 _LOG = logging.getLogger("pyrevolve.planning")
 
 _INT64_MAX = (1 << 63) - 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to do within budgets of memory and disk, and what that is predicted to cost.
-
-    Made by `plan`; ``plan.schedule`` is the schedule to run, ``str(plan)`` a readable summary,
-    ``plan.table()`` compares it with the runners-up, and ``plan.explain()`` says in words why it is the best.
-
-    Attributes
-    ----------
-    n_timesteps : int
-        Timesteps n of the forward run.
-    family : {"revolve", "two-tier", "multistage", "hierarchical"}
-        Windowed Revolve in RAM; a snapshot on disk every `period` timesteps (`AsyncTwoTier`); windowed
-        Revolve with snapshots in RAM and on disk (`Multistage`); the least time over both (`HRevolve`).
-    window : int
-        Timesteps whose step data the workspace must retain; the forward field's ring is built for it.
-    n_snapshots : int
-        Snapshots held in RAM at once, at most.
-    n_on_disk : int
-        Snapshots held on disk at once, at most.
-    slots : tuple of int or None
-        Slots in RAM, and on disk, that the schedule may use, at least as many; None: any number.
-    period : int or None
-        Timesteps between snapshots on disk, of the two-tier family.
-    lookback, lag : int
-        What a loaded state carries, as given.
-    initial_state : {"stored", "free"}
-        Whether x_0 is stored like any state or re-created at no cost.
-    memory, disk : int
-        The budgets [bytes].
-    planned_bytes : int
-        What is held in RAM at the peak: fixed bytes, window, snapshots and staging buffers [bytes]; <=
-        memory.
-    planned_disk_bytes : int
-        What is held on disk at the peak [bytes]; <= disk.
-    predicted_seconds : float
-        The schedule's time in the unit of `costs`, normally seconds.
-    predicted_wait : float
-        Of that, waiting for the disk.
-    overlapped : bool
-        Whether the prediction assumes that transfers to and from disk run beside timesteps.
-    forward_steps : int
-        Forward timesteps executed, first sweep included.
-    saves, loads, forward_calls, reverse_calls : int
-        Copies into slots, copies back, and calls of the two operators.
-    saves_per_tier, loads_per_tier : tuple of int
-        The copies of each tier, RAM first.
-    costs : Costs
-        What the prediction rests on.
-    runners_up : tuple of Plan
-        The best of every other family that fits, the fastest first.
-    """
-
-    n_timesteps: int
-    family: Family = "revolve"
-    window: int
-    n_snapshots: int
-    n_on_disk: int = 0
-    slots: tuple[int | None, ...] = ()
-    period: int | None = None
-    lookback: int
-    lag: int
-    initial_state: Literal["stored", "free"]
-    memory: int
-    disk: int = 0
-    planned_bytes: int
-    planned_disk_bytes: int = 0
-    predicted_seconds: float
-    predicted_wait: float = 0.0
-    overlapped: bool = False
-    forward_steps: int
-    saves: int
-    loads: int
-    forward_calls: int
-    reverse_calls: int
-    saves_per_tier: tuple[int, ...] = ()
-    loads_per_tier: tuple[int, ...] = ()
-    costs: Costs
-    runners_up: tuple[Plan, ...] = dataclasses.field(default=(), repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.slots:
-            object.__setattr__(self, "slots", (self.n_snapshots,))
-        for name in ("saves", "loads"):
-            if not getattr(self, f"{name}_per_tier"):
-                object.__setattr__(self, f"{name}_per_tier", (getattr(self, name),))
-
-    @property
-    def recompute_factor(self) -> float:
-        """Forward timesteps executed per timestep; 1.0 where there are none."""
-        return self.forward_steps / self.n_timesteps if self.n_timesteps else 1.0
-
-    @property
-    def calls(self) -> int:
-        """Calls of the forward and the reverse operator."""
-        return self.forward_calls + self.reverse_calls
-
-    @property
-    def schedule(self) -> Revolve | Multistage | AsyncTwoTier | HRevolve:
-        """The schedule that carries the plan out."""
-        options: dict[str, Any] = {
-            "window": self.window,
-            "lookback": self.lookback,
-            "lag": self.lag,
-            "initial_state": self.initial_state,
-        }
-        n, slots = self.n_timesteps, self.slots
-        if self.family == "two-tier":
-            return AsyncTwoTier(n, cast(int, self.period), cast(int, slots[0]), **options)
-        if self.family == "hierarchical":
-            return HRevolve(n, slots, costs=self.costs, **options)
-        if self.family == "multistage":
-            return Multistage(n, cast(int, slots[0]), cast(int, slots[1]), costs=self.costs, **options)
-        # Where the workspace retains everything, no snapshot is taken, whatever number is allowed.
-        return Revolve(n, max(cast(int, slots[0]), int(self.initial_state == "stored")), **options)
-
-    def __str__(self) -> str:
-        budget = format_bytes(self.memory) + (f" and {format_bytes(self.disk)} of disk" if self.disk else "")
-        lines = [
-            f"{self.n_timesteps} timesteps in {budget}",
-            f"  window          {self.window} timesteps (lookback {self.lookback}, lag {self.lag})",
-            f"  snapshots       {self.n_snapshots} (initial state {self.initial_state})",
-            f"  memory held     {format_bytes(self.planned_bytes)}",
-            f"  forward steps   {self.forward_steps} ({self.recompute_factor:.3f} per timestep)",
-            f"  copies          {self.saves} saves, {self.loads} loads",
-            f"  calls           {self.forward_calls} forward, {self.reverse_calls} reverse",
-            f"  predicted time  {self.predicted_seconds:.4g} {self._unit}",
-        ]
-        if self.n_on_disk:
-            every = f", one every {self.period} timesteps" if self.period else ""
-            lines[4:4] = [
-                f"  on disk         {self.n_on_disk} snapshots{every}, "
-                f"{format_bytes(self.planned_disk_bytes)}"
-            ]
-            lines[-1] += f", {self.predicted_wait:.3g} of it waiting for the disk"
-        return "\n".join(lines)
-
-    @property
-    def _unit(self) -> str:
-        measured = self.costs not in (RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK)
-        return "s" if measured else "forward steps (nothing was measured)"
-
-    def table(self) -> str:
-        """Return the plan and its runners-up as a table, one line each, the fastest first."""
-        head = ("family", "window", "RAM", "disk", "period", "steps/n", "saves", "loads", "memory", "time")
-        rows: list[tuple[str, ...]] = [(*head, "")]
-        rows += [choice._row(self.predicted_seconds) for choice in (self, *self.runners_up)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        return "\n".join(lines)
-
-    def _row(self, best: float) -> tuple[str, ...]:
-        return (
-            self.family,
-            str(self.window),
-            str(self.n_snapshots),
-            str(self.n_on_disk),
-            "-" if self.period is None else str(self.period),
-            f"{self.recompute_factor:.3f}",
-            "+".join(map(str, self.saves_per_tier)),
-            "+".join(map(str, self.loads_per_tier)),
-            format_bytes(self.planned_bytes),
-            f"{self.predicted_seconds:.4g}",
-            f"{self.predicted_seconds / best:.2f} x" if best else "",
-        )
-
-    def explain(self) -> str:
-        """Return in words what the plan does and why nothing else is faster, one sentence a line."""
-        n, costs = self.n_timesteps, self.costs
-        reverse = costs.reverse_step * n
-        least = costs.forward_step * n + reverse
-        words = [
-            f"{n} timesteps run forward once and reversed take {least:.4g} {self._unit}; "
-            f"this plan takes {self.predicted_seconds:.4g}."
-        ]
-        if self.forward_steps == n:
-            words.append("Nothing is run twice.")
-        else:
-            again = self.forward_steps - n
-            words.append(
-                f"{again} timesteps are run again, {again / n:.3f} per timestep, which takes "
-                f"{again * costs.forward_step:.4g}."
-            )
-        if self.window >= n + 1 - self.lag:
-            words.append(f"The window of {self.window} holds the whole run.")
-        else:
-            words.append(
-                f"With a window of {self.window} there are {self.reverse_calls} reverse and "
-                f"{self.forward_calls} forward calls; a longer one "
-                + ("leaves less memory for snapshots" if self.n_snapshots else "does not fit")
-                + ", a shorter one needs more calls and copies."
-            )
-        if self.n_on_disk:
-            where = f"{self.n_on_disk} snapshots lie on disk ({format_bytes(self.planned_disk_bytes)})"
-            if self.period is not None:
-                where += f", one every {self.period} timesteps, each written once and read at most once"
-            words.append(where + ".")
-            if self.overlapped:
-                words.append(
-                    "With a storage that writes behind the run and reads ahead, transfers are hidden."
-                    if self.predicted_wait == 0.0
-                    else "With a storage that writes behind the run and reads ahead, "
-                    f"{self.predicted_wait:.4g} of the transfers cannot be hidden."
-                )
-            else:
-                words.append(f"Every transfer is waited for: {self.predicted_wait:.4g}.")
-        elif self.disk and self.runners_up:
-            words.append("No snapshot is put on disk, because doing without is faster.")
-        elif self.disk and self.forward_steps > n:
-            words.append(
-                "No snapshot is put on disk, because the disk does not hold one or nothing is won by it."
-            )
-        if self.runners_up:
-            second = self.runners_up[0]
-            words.append(
-                f"The next best, {second.family}, would take {second.predicted_seconds:.4g} with "
-                f"{second.forward_steps} forward timesteps and {sum(second.saves_per_tier)} saves."
-            )
-        return "\n".join(words)
 
 
 def plan(
@@ -272,7 +56,8 @@ def plan(
     min_window: int = 1,
     max_window: int | None = None,
     costs: Costs | None = None,
-    overlap: bool = False,
+    compression: CompressionCosts | None = None,
+    overlap: bool = True,
     buffers: int = 2,
 ) -> Plan:
     """Choose the schedule, the window and the snapshots that take the least predicted time.
@@ -306,9 +91,12 @@ def plan(
     costs : Costs, optional
         What the operations cost, with two tiers where `disk` is given. Measured costs give the best plan
         (`measure_costs`); without them typical ratios are assumed.
+    compression : CompressionCosts, optional
+        What compression makes of the snapshots, and costs; see `measure_compression`. Plans that compress
+        what lies in RAM, on disk, or both are then weighed beside those that do not. None: only the latter.
     overlap : bool
-        Whether the storage on disk is one that writes behind the run and reads ahead, so that transfers run
-        beside timesteps. False: every transfer is waited for, as with `DiskStorage`.
+        Whether the storage on disk writes behind the run and reads ahead, as `DiskStorage` does, so that
+        transfers run beside timesteps. False: every transfer is waited for, and there are no buffers.
     buffers : int
         Staging buffers of one state each that an overlapping storage takes from `memory`, >= 1.
 
@@ -321,7 +109,7 @@ def plan(
     Raises
     ------
     TypeError
-        A float where an integer belongs, or `costs` is no Costs.
+        A float where an integer belongs, `costs` is no Costs, or `compression` no CompressionCosts.
     ValueError
         An argument is outside the range stated above, or `disk` is given and `costs` have no tier for it.
     BudgetError
@@ -336,13 +124,16 @@ def plan(
 
         T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
 
-    (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`). The window of the
-    RAM-only family is the best of all. For the others windows and numbers of snapshots are tried in geometric
-    steps; `HRevolve` only for the windows that are best for the other families, with as many snapshots in RAM
-    as its dynamic program can weigh within the time that a plan may take (about 200 for n = 1000, a few for
-    n = 10**4, none beyond n = 24,000), and it is named only where it is the fastest. A small
-    window reaches the fewest forward steps F with very many short calls and copies; a larger one trades some
-    forward steps for far fewer of both.
+    (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`); of the other
+    families with a disk, whose transfers are not foreseen in detail, every transfer is taken to be waited
+    for. A fifth of the transfers that are hidden is added: they slow the timesteps down. The window of the
+    RAM-only family is the best of all. For the others windows and numbers of
+    snapshots are tried in geometric steps; `HRevolve` only for the windows that are best for the other
+    families, with as many snapshots in RAM as its dynamic program can weigh within the time that a plan may
+    take (about 200 for n = 1000, a few for n = 10**4, none beyond n = 24,000), and it is named only where it
+    is the fastest; with compression it also divides RAM, in quarters, between bare and compressed
+    snapshots. A small window reaches the fewest forward steps F with very many short calls and copies; a
+    larger one trades some forward steps for far fewer of both.
 
     References
     ----------
@@ -354,10 +145,11 @@ def plan(
     >>> chosen = plan(3000, state_bytes=7_000_000, window_slice_bytes=3_500_000, memory="350 MB", lookback=2)
     >>> chosen.planned_bytes <= 350_000_000
     True
-    >>> plan(
-    ...     3000, state_bytes=2, window_slice_bytes=1, memory=30, disk=10**6, lookback=2, overlap=True
-    ... ).family
-    'two-tier'
+    >>> chosen = plan(
+    ...     3000, state_bytes=2 * 10**6, window_slice_bytes=10**6, memory="30 MB", disk="1 GB", lookback=2
+    ... )
+    >>> chosen.family, chosen.forward_steps < 2 * 3000
+    ('two-tier', True)
     """
     n = _integer("n_timesteps", n_timesteps, 0)
     state = _integer("state_bytes", state_bytes, 0)
@@ -390,146 +182,28 @@ def plan(
             "costs must have two tiers where disk= is given, save=(ram, disk) and load=(ram, disk), got "
             f"{costs!r}; measure_costs(..., directory=...) measures them"
         )
-    if costs.tiers > 1:
-        costs = dataclasses.replace(
-            costs,
-            save=tuple(costs.save_at(tier) for tier in range(1 if disk is None else 2)),
-            load=tuple(costs.load_at(tier) for tier in range(1 if disk is None else 2)),
-        )
-
-    # The smallest budget that works is that of the smallest window or, where slices are tiny beside a state,
-    # that of a window that makes snapshots needless.
-    disk_is_of_use = on_disk >= state and on_disk > 0
-    snapshot = initial_state == "stored" and smallest < everything and not disk_is_of_use
-    smallest_plans = [
-        (
-            fixed + smallest * piece + snapshot * state,
-            f"window {smallest}" + " and one snapshot" * snapshot,
-        )
-    ]
-    if everything <= largest:
-        smallest_plans.append((fixed + everything * piece, f"window {everything}"))
-    required, what = min(smallest_plans)
-    search: dict[str, Any] = {
-        "window_min": smallest,
-        "window_max": largest,
-        "budget_bytes": min(budget, _INT64_MAX),
-        "fixed_bytes": fixed,
-        "window_slice_bytes": piece,
-        "state_bytes": state,
-        "lookback": lookback,
-        "lag": lag,
-        "free_initial": initial_state == "free",
-        "forward_step": costs.forward_step,
-        "reverse_step": costs.reverse_step,
-        "forward_call": costs.forward_call,
-        "reverse_call": costs.reverse_call,
-        "save": costs.save_at(0),
-        "load": costs.load_at(0),
-    }
-
-    def make(family: Family, counts: Counts, **found: Any) -> Plan:
-        ram, *slower = counts.tiers
-        on_disk_at_once = sum(tier.peak for tier in slower)
-        held = ram.peak + (buffers if found.get("overlapped") else 0)
-        return Plan(
-            n_timesteps=n,
-            family=family,
-            lookback=lookback,
-            lag=lag,
-            initial_state=initial_state,
-            memory=budget,
-            disk=on_disk,
-            planned_bytes=fixed + found["window"] * piece + held * state,
-            n_snapshots=ram.peak,
-            n_on_disk=on_disk_at_once,
-            planned_disk_bytes=state * on_disk_at_once,
-            forward_steps=counts.forward_steps,
-            saves=counts.saves,
-            loads=counts.loads,
-            forward_calls=counts.forward_calls,
-            reverse_calls=counts.reverse_calls,
-            saves_per_tier=tuple(tier.saves for tier in counts.tiers),
-            loads_per_tier=tuple(tier.loads for tier in counts.tiers),
-            costs=costs,
-            **found,
-        )
-
-    found = []
-    if budget >= required:
-        choice = crevolve.plan_window(n, **search)
-        if choice.window:
-            found.append(
-                make(
-                    "revolve",
-                    choice.counts,
-                    window=choice.window,
-                    predicted_seconds=choice.seconds,
-                )
-            )
-        families: tuple[Family, ...] = ("two-tier", "multistage") if disk_is_of_use else ()
-        for family in families:
-            periodic = family == "two-tier"
-            tiers = crevolve.plan_tiers(
-                n,
-                periodic=periodic,
-                disk_bytes=min(on_disk, _INT64_MAX),
-                overlapped=overlap and periodic,
-                buffers=buffers,
-                write=costs.save_at(1),
-                read=costs.load_at(1),
-                **search,
-            )
-            if tiers.window and tiers.counts is not None:
-                found.append(
-                    make(
-                        family,
-                        tiers.counts,
-                        window=tiers.window,
-                        slots=(tiers.slots, tiers.on_disk),
-                        period=tiers.period or None,
-                        predicted_seconds=tiers.seconds,
-                        predicted_wait=tiers.waiting,
-                        overlapped=overlap and periodic,
-                    )
-                )
-        windows = {candidate.window for candidate in found if disk_is_of_use}
-        states_on_disk = min(n, on_disk // state) if state else n
-        for window in sorted(windows):
-            left = budget - fixed - window * piece
-            rows = _MOST_TABLE_WORK // max(1, n * n * len(windows))
-            slots = min(n, left // state, rows - 1) if state else min(n, rows - 1)
-            # A few states on disk are rows of the table each; many are as good as no bound, one row.
-            enough = states_on_disk * (window + lookback) >= n
-            if slots < 0 or n < window + lag or (not enough and slots + states_on_disk > rows):
-                continue
-            table = HRevolve(
-                n,
-                (slots, None if enough else states_on_disk),
-                costs=costs,
-                window=window,
-                lookback=lookback,
-                lag=lag,
-                initial_state=initial_state,
-            )
-            if table.optimal_cost >= min(candidate.predicted_seconds for candidate in found):
-                continue
-            slower = table.counts.tiers[1:]
-            if not 0 < sum(tier.peak for tier in slower) <= states_on_disk:
-                continue  # without any snapshot on disk it is no plan over two tiers
-            found.append(
-                make(
-                    "hierarchical",
-                    table.counts,
-                    window=window,
-                    slots=table.capacities,
-                    predicted_seconds=table.makespan(costs),
-                    predicted_wait=sum(
-                        tier.saves * costs.save_at(1) + tier.loads * costs.load_at(1) for tier in slower
-                    ),
-                )
-            )
+    if compression is not None and not isinstance(compression, CompressionCosts):
+        raise TypeError(f"compression must be CompressionCosts, got {type(compression).__name__}")
+    search = _Search(
+        n=n,
+        state=state,
+        piece=piece,
+        fixed=fixed,
+        lookback=lookback,
+        lag=lag,
+        initial_state=initial_state,
+        smallest=smallest,
+        largest=largest,
+        everything=everything,
+        memory=budget,
+        disk=on_disk,
+        costs=costs,
+        overlap=overlap,
+        buffers=buffers if overlap else 0,
+    )
+    found = search.run(compression)
     if not found:
+        required, what = search.required()
         raise BudgetError(
             f"memory must be >= {required} bytes ({format_bytes(required)}) for {what}, got {budget} bytes "
             f"({format_bytes(budget)})",
@@ -537,11 +211,402 @@ def plan(
             budget,
         )
     found.sort(key=lambda candidate: candidate.predicted_seconds)
-    best_of_family = {candidate.family: candidate for candidate in reversed(found)}
-    others = tuple(candidate for candidate in found[1:] if candidate is best_of_family[candidate.family])
+    best_of_kind = {(candidate.family, candidate.compressed): candidate for candidate in reversed(found)}
+    others = tuple(
+        candidate
+        for candidate in found[1:]
+        if candidate is best_of_kind[candidate.family, candidate.compressed]
+    )
     chosen = dataclasses.replace(found[0], runners_up=others)
     _LOG.debug("plan: %s", chosen)
     return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """How snapshots are kept in a tier: bytes of one, seconds to copy it there and back."""
+
+    nbytes: int
+    save: float
+    load: float
+    compressed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """All that is known of a problem, and the search of every family."""
+
+    n: int
+    state: int
+    piece: int
+    fixed: int
+    lookback: int
+    lag: int
+    initial_state: Literal["stored", "free"]
+    smallest: int
+    largest: int
+    everything: int
+    memory: int
+    disk: int
+    costs: Costs
+    overlap: bool
+    buffers: int
+
+    # --- what there is ---
+
+    @property
+    def padded(self) -> int:
+        """What a state takes on disk and in a buffer [bytes]."""
+        return -(-self.state // _BLOCK) * _BLOCK if self.overlap else self.state
+
+    @property
+    def disk_is_of_use(self) -> bool:
+        return self.disk >= self.padded and self.disk > 0
+
+    def required(self) -> tuple[int, str]:
+        """Return the smallest budget that works [bytes], and what it is for."""
+        snapshot = self.initial_state == "stored" and self.smallest < self.everything
+        # The smallest window or, where slices are tiny beside a state, one that makes snapshots needless.
+        kept = "" if not snapshot else " and one snapshot"
+        plans = [
+            (self.fixed + self.smallest * self.piece + snapshot * self.state, f"window {self.smallest}{kept}")
+        ]
+        if snapshot and self.disk_is_of_use:
+            staging = self.buffers * self.padded
+            plans.append(
+                (
+                    self.fixed + self.smallest * self.piece + staging,
+                    f"window {self.smallest} and what is on its way to disk",
+                )
+            )
+        if self.everything <= self.largest:
+            plans.append((self.fixed + self.everything * self.piece, f"window {self.everything}"))
+        return min(plans)
+
+    def run(self, compression: CompressionCosts | None) -> list[Plan]:
+        """Return the best plan of every family, with and without compression."""
+        costs = self.costs
+        bare = _Kept(self.state, costs.save_at(0), costs.load_at(0))
+        small = None
+        scratch = 0
+        if compression is not None:
+            scratch = compression.scratch_bytes
+            small = _Kept(
+                max(1, math.ceil(self.state / compression.ratio)), compression.save, compression.load, True
+            )
+        found = self._in_memory(bare, 0)
+        if small is not None:
+            for ram in self._fewer(small, _FINELY):
+                found += self._in_memory(ram, scratch)
+        choices: list[tuple[_Kept, _Kept, int]] = []
+        if self.disk_is_of_use:
+            choices.append((bare, bare, 0))
+            if small is not None:
+                choices.append((bare, small, scratch))
+                for ram in self._fewer(small, _COARSELY):
+                    choices += [(ram, bare, scratch), (ram, small, scratch)]
+            for ram, staged, extra in choices:
+                found += self._with_disk(ram, staged, extra)
+        found += self._hierarchical(found, bare, small, scratch)
+        return found
+
+    def _fewer(self, small: _Kept, step: float) -> Iterator[_Kept]:
+        """Yield how to keep as many compressed snapshots as fit, and fewer, by counting more bytes for each.
+
+        Fewer are faster where copies are dear.
+        """
+        yield small
+        nbytes = self.state / step
+        while nbytes > small.nbytes:
+            yield dataclasses.replace(small, nbytes=math.ceil(nbytes))
+            nbytes /= step
+
+    # --- families ---
+
+    def _in_memory(self, ram: _Kept, scratch: int) -> list[Plan]:
+        if self._largest_beside(ram, scratch) < self.smallest:
+            return []
+        choice = crevolve.plan_window(self.n, **self._window_search(ram, scratch))
+        if not choice.window:
+            return []
+        return self._made(
+            "revolve",
+            choice.counts,
+            (ram,),
+            None,
+            0,
+            scratch,
+            window=choice.window,
+            predicted_seconds=choice.seconds,
+        )
+
+    def _with_disk(self, ram: _Kept, staged: _Kept, scratch: int) -> list[Plan]:
+        plans: list[Plan] = []
+        write, read, each = self._transfer(staged)
+        staging = self.buffers * self.padded
+        families: tuple[Family, ...] = ("two-tier", "multistage")
+        for family in families:
+            periodic = family == "two-tier"
+            overlapped = periodic and self.overlap
+            if periodic and ram.compressed and not staged.compressed:
+                continue  # it keeps hardly anything in RAM
+            # The copies to a buffer are part of what the background cannot hide; encoding is no part of a
+            # transfer even where that is waited for.
+            waited = float(not overlapped and (self.overlap or staged.compressed))
+            if self._largest_beside(ram, scratch + staging) < self.smallest:
+                continue
+            search = self._window_search(ram, scratch + staging)
+            if overlapped:
+                search.update(save=staged.save, load=staged.load)
+            choice = crevolve.plan_tiers(
+                self.n,
+                periodic=periodic,
+                disk_states=min(self.n, self.disk // each) if each else self.n,
+                overlapped=overlapped,
+                buffers=max(1, self.buffers),
+                write=write + waited * staged.save,
+                read=read + waited * staged.load,
+                interference=INTERFERENCE if overlapped else 0.0,
+                **search,
+            )
+            if choice.window and choice.counts is not None:
+                plans += self._made(
+                    family,
+                    choice.counts,
+                    (ram,),
+                    staged,
+                    staging,
+                    scratch,
+                    window=choice.window,
+                    slots=(choice.slots, choice.on_disk),
+                    period=choice.period or None,
+                    predicted_seconds=choice.seconds,
+                    # What is left of sums of many transfers and steps is rounding.
+                    predicted_wait=choice.waiting if choice.waiting > 1e-9 * choice.seconds else 0.0,
+                    overlapped=overlapped,
+                    costs=self._costs_of((ram,), staged, waited),
+                )
+        return plans
+
+    def _hierarchical(self, found: list[Plan], bare: _Kept, small: _Kept | None, scratch: int) -> list[Plan]:
+        """Return what H-Revolve makes of the windows that are best for the other families."""
+        # (tiers in RAM with the share of it that each has), what is on disk
+        plain: list[tuple[tuple[tuple[_Kept, float], ...], _Kept | None]] = []
+        trials: list[tuple[tuple[tuple[_Kept, float], ...], _Kept | None]] = []
+        if self.disk_is_of_use:
+            plain.append((((bare, 1.0),), bare))
+            if small is not None:
+                trials.append((((small, 1.0),), small))
+        if small is not None:
+            for share in _SHARES:
+                split = ((bare, share), (small, 1.0 - share))
+                trials.append((split, None))
+                if self.disk_is_of_use:
+                    trials.append((split, bare))
+        plans: list[Plan] = []
+        # What is tried without compression does not depend on it, so that it never makes a plan worse.
+        for some, among in ((plain, [plan for plan in found if not plan.compressed]), (trials, found)):
+            windows = sorted({plan.window for plan in among})
+            work = _MOST_TABLE_WORK // max(1, len(windows) * len(some))
+            for window in windows:
+                for in_memory, staged in some:
+                    plans += self._one_table(window, in_memory, staged, scratch, work, [*found, *plans])
+        return plans
+
+    def _one_table(
+        self,
+        window: int,
+        in_memory: tuple[tuple[_Kept, float], ...],
+        staged: _Kept | None,
+        scratch: int,
+        work: int,
+        found: list[Plan],
+    ) -> list[Plan]:
+        kept = [ram for ram, _ in in_memory] + ([] if staged is None else [staged])
+        packs = any(tier.compressed for tier in kept)
+        scratch *= packs
+        staging = self.buffers * self.padded if staged is not None else 0
+        left = self.memory - self.fixed - scratch - staging - window * self.piece
+        if left < 0 or self.n < window + self.lag:
+            return []
+        rows = work // max(1, self.n * self.n)
+        slots: list[int | None] = []
+        for ram, share in in_memory:
+            fits = int(left * share) // ram.nbytes if ram.nbytes else self.n
+            slots.append(min(self.n, fits, max(0, rows - 1 - sum(s or 0 for s in slots))))
+        save = [ram.save for ram, _ in in_memory]
+        load = [ram.load for ram, _ in in_memory]
+        states_on_disk = 0
+        if staged is not None:
+            write, read, each = self._transfer(staged)
+            states_on_disk = min(self.n, self.disk // each if each else self.n)
+            # A few states on disk are rows of the table each; many are as good as no bound, one row.
+            enough = states_on_disk * (window + self.lookback) >= self.n
+            if not enough and sum(s or 0 for s in slots) + states_on_disk > rows:
+                return []
+            slots.append(None if enough else states_on_disk)
+            waited = self.overlap or staged.compressed
+            save.append(write + waited * staged.save)
+            load.append(read + waited * staged.load)
+        if rows < 1 or (len(slots) > 1 and staged is None and 0 in slots):
+            return []
+        costs = dataclasses.replace(self.costs, save=tuple(save), load=tuple(load))
+        if self.initial_state == "stored" and not any(count is None or count for count in slots):
+            return []
+        table = HRevolve(
+            self.n,
+            tuple(slots),
+            costs=costs,
+            window=window,
+            lookback=self.lookback,
+            lag=self.lag,
+            initial_state=self.initial_state,
+        )
+        if table.optimal_cost >= min(candidate.predicted_seconds for candidate in found):
+            return []
+        tiers = table.counts.tiers
+        slower = tiers[len(in_memory) :]
+        if staged is not None and not 0 < sum(tier.peak for tier in slower) <= states_on_disk:
+            return []  # without any snapshot on disk it is no plan with a disk
+        if packs and not any(ram.compressed and tier.peak for ram, tier in zip(kept, tiers, strict=False)):
+            return []  # nor is it one with compression where nothing is compressed
+        return self._made(
+            "hierarchical",
+            table.counts,
+            tuple(ram for ram, _ in in_memory),
+            staged,
+            staging,
+            scratch,
+            window=window,
+            slots=table.capacities,
+            costs=costs,
+            predicted_seconds=table.makespan(costs),
+            predicted_wait=sum(tier.saves * save[-1] + tier.loads * load[-1] for tier in slower),
+        )
+
+    # --- inside ---
+
+    def _transfer(self, staged: _Kept) -> tuple[float, float, int]:
+        """Return the seconds that a transfer to and from the disk takes, and bytes of a state there."""
+        write, read = self.costs.save_at(1), self.costs.load_at(1)
+        if not staged.compressed:
+            return write, read, self.padded
+        share = staged.nbytes / max(1, self.state)
+        return write * share, read * share, -(-staged.nbytes // _BLOCK) * _BLOCK
+
+    def _costs_of(self, in_memory: tuple[_Kept, ...], staged: _Kept | None, waited: float) -> Costs:
+        """Return the costs of the tiers; with `waited` = 1, copies to and from buffers are the disk's."""
+        bare = not any(tier.compressed for tier in (*in_memory, *([] if staged is None else [staged])))
+        if bare and not waited:
+            return self.costs
+        save = [ram.save for ram in in_memory]
+        load = [ram.load for ram in in_memory]
+        if staged is not None:
+            write, read, _ = self._transfer(staged)
+            save.append(write + waited * staged.save)
+            load.append(read + waited * staged.load)
+        return dataclasses.replace(
+            self.costs,
+            save=tuple(save) if len(save) > 1 else save[0],
+            load=tuple(load) if len(load) > 1 else load[0],
+        )
+
+    def _largest_beside(self, ram: _Kept, extra: int) -> int:
+        """Return the largest window; beside one, what is compressed needs room for a bare state."""
+        if not ram.compressed:
+            return self.largest
+        left = self.memory - self.fixed - extra - self.state - _BLOCK
+        return min(self.largest, left // self.piece if self.piece else self.largest * (left >= 0))
+
+    def _window_search(self, ram: _Kept, extra: int) -> dict[str, Any]:
+        return {
+            "window_min": self.smallest,
+            "window_max": self._largest_beside(ram, extra),
+            "budget_bytes": min(self.memory, _INT64_MAX),
+            "fixed_bytes": self.fixed + extra,
+            "window_slice_bytes": self.piece,
+            "state_bytes": ram.nbytes,
+            "lookback": self.lookback,
+            "lag": self.lag,
+            "free_initial": self.initial_state == "free",
+            "forward_step": self.costs.forward_step,
+            "reverse_step": self.costs.reverse_step,
+            "forward_call": self.costs.forward_call,
+            "reverse_call": self.costs.reverse_call,
+            "save": ram.save,
+            "load": ram.load,
+        }
+
+    def _made(
+        self,
+        family: Family,
+        counts: Counts,
+        in_memory: tuple[_Kept, ...],
+        staged: _Kept | None,
+        staging: int,
+        scratch: int,
+        **found: Any,
+    ) -> list[Plan]:
+        """Return a plan, in a list; none where a compressed tier could not hold a single bare state.
+
+        In RAM are held, besides what is always held, the window and the snapshots: `staging` and, where
+        anything is compressed, `scratch` [bytes].
+        """
+        kept = in_memory + (() if staged is None else (staged,))
+        peaks = [tier.peak for tier in counts.tiers] + [0] * (len(kept) - len(counts.tiers))
+        held = self.fixed + staging + found["window"] * self.piece
+        held += scratch * any(tier.compressed and peak for tier, peak in zip(kept, peaks, strict=False))
+        held += sum(
+            peak * self.state for ram, peak in zip(in_memory, peaks, strict=False) if not ram.compressed
+        )
+        tiers = []
+        for ram, peak in zip(in_memory, peaks, strict=False):
+            nbytes = peak * self.state
+            small = ram.compressed and peak > 0
+            if small:
+                # It may have all that is left, which is of use where it compresses well; as long as not all
+                # states fit without being compressed.
+                nbytes = min(self.memory - held, self.n * self.state + _BLOCK)
+                if nbytes < self.state + _BLOCK:
+                    return []
+                held += nbytes
+            tiers.append(Tier(medium="memory", compressed=small, slots=peak, nbytes=nbytes))
+        on_disk = 0
+        if staged is not None:
+            on_disk = peaks[-1] * self.padded
+            if staged.compressed:
+                on_disk = min(self.disk, on_disk)
+                if on_disk < self.padded:
+                    return []
+            small = staged.compressed and peaks[-1] > 0
+            tiers.append(Tier(medium="disk", compressed=small, slots=peaks[-1], nbytes=on_disk))
+        if "costs" not in found:
+            found["costs"] = self._costs_of(in_memory, staged, 0.0)
+        return [
+            Plan(
+                n_timesteps=self.n,
+                family=family,
+                lookback=self.lookback,
+                lag=self.lag,
+                initial_state=self.initial_state,
+                memory=self.memory,
+                disk=self.disk,
+                planned_bytes=held,
+                n_snapshots=sum(peaks[: len(in_memory)]),
+                n_on_disk=sum(peaks[len(in_memory) :]),
+                planned_disk_bytes=on_disk,
+                tiers=tuple(tiers),
+                forward_steps=counts.forward_steps,
+                saves=counts.saves,
+                loads=counts.loads,
+                forward_calls=counts.forward_calls,
+                reverse_calls=counts.reverse_calls,
+                saves_per_tier=tuple(tier.saves for tier in counts.tiers),
+                loads_per_tier=tuple(tier.loads for tier in counts.tiers),
+                measured=self.costs not in (RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK),
+                **found,
+            )
+        ]
 
 
 def plan_curve(

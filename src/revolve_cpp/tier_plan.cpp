@@ -38,21 +38,17 @@ public:
 
     WindowModel model(std::int64_t window) const { return {window, problem_.lookback, problem_.lag}; }
 
-    /// States that RAM holds beside a window and the staging buffers; -1: not even these.
-    std::int64_t slots(std::int64_t window, std::int64_t buffers) const {
+    /// States that RAM holds beside a window; -1: not even that.
+    std::int64_t slots(std::int64_t window) const {
         const WindowBudget& memory = problem_.memory;
-        std::int64_t taken = saturating_multiply(window, memory.window_slice);
-        taken =
-            saturating_add(taken, saturating_add(memory.fixed, saturating_multiply(buffers, memory.state)));
+        const std::int64_t taken =
+            saturating_add(memory.fixed, saturating_multiply(window, memory.window_slice));
         if (taken > memory.budget) return -1;
-        return states((memory.budget - taken));
+        return memory.state == 0 ? useful() : std::min(useful(), (memory.budget - taken) / memory.state);
     }
 
-    /// States that so many bytes hold; no more than are of use.
-    std::int64_t states(std::int64_t bytes) const {
-        const std::int64_t useful = std::max<std::int64_t>(1, problem_.timesteps);
-        return problem_.memory.state == 0 ? useful : std::min(useful, bytes / problem_.memory.state);
-    }
+    /// States that the disk holds; no more than are of use.
+    std::int64_t on_disk() const { return std::min(useful(), problem_.disk_states); }
 
     /// Time of a schedule in which every copy is waited for.
     double waited(const ScheduleTally& counts) const {
@@ -71,6 +67,9 @@ public:
     }
 
 private:
+    /// More snapshots than timesteps are of no use.
+    std::int64_t useful() const { return std::max<std::int64_t>(1, problem_.timesteps); }
+
     const TierProblem& problem_;
     std::int64_t first_;
     std::int64_t last_;
@@ -123,11 +122,11 @@ std::vector<std::int64_t> periods(const TierProblem& problem, const WindowModel&
 
 TierChoice choose_periodic(const TierProblem& problem) {
     const TierSearch search(problem);
-    const std::int64_t most_on_disk = search.states(problem.disk);
+    const std::int64_t most_on_disk = search.on_disk();
     TierChoice best;
     if (most_on_disk < 1) return best;
     for (const std::int64_t window : search.windows(1.03)) {
-        const std::int64_t room = search.slots(window, problem.overlapped ? problem.costs.buffers : 0);
+        const std::int64_t room = search.slots(window);
         if (room < 0) break;
         for (const std::int64_t slots : {std::int64_t{0}, room}) {
             if (slots == 0 && room == 0 && best.window == window) continue;
@@ -144,8 +143,12 @@ TierChoice choose_periodic(const TierProblem& problem) {
                 if (problem.overlapped && !read_once) continue;
                 if (problem.overlapped) {
                     const OverlapTime time = overlap(candidate, problem.costs);
-                    choice.seconds = time.seconds;
                     choice.waiting = time.write_wait + time.read_wait;
+                    const double hidden =
+                        problem.costs.write * static_cast<double>(choice.counts.tiers[1].saves) +
+                        problem.costs.read * static_cast<double>(choice.counts.tiers[1].loads) -
+                        choice.waiting;
+                    choice.seconds = time.seconds + problem.interference * std::max(0.0, hidden);
                 } else {
                     choice.seconds = search.waited(choice.counts);
                     choice.waiting = problem.costs.write * static_cast<double>(choice.counts.tiers[1].saves) +
@@ -164,7 +167,7 @@ TierChoice choose_periodic(const TierProblem& problem) {
 
 TierChoice choose_multistage(const TierProblem& problem) {
     const TierSearch search(problem);
-    const std::int64_t most_on_disk = search.states(problem.disk);
+    const std::int64_t most_on_disk = search.on_disk();
     const OverlapCosts& costs = problem.costs;
     const TwoTierCosts copies{{costs.steps.save, costs.write}, {costs.steps.load, costs.read}};
     TierChoice best;
@@ -172,7 +175,7 @@ TierChoice choose_multistage(const TierProblem& problem) {
     std::vector<std::int64_t> windows = search.windows(1.3);
     std::reverse(windows.begin(), windows.end());
     for (const std::int64_t window : windows) {
-        const std::int64_t room = search.slots(window, 0);
+        const std::int64_t room = search.slots(window);
         if (room < 0) continue;
         // As many as run everything twice at most, and powers of 4.
         std::vector<std::int64_t> numbers{

@@ -25,11 +25,11 @@ struct TierProblem {
     std::int64_t lookback;
     std::int64_t lag;
     bool free_initial_state = false;
-    WindowBudget memory;
-    std::int64_t disk;  ///< bytes
+    WindowBudget memory;  ///< its fixed part includes buffers for staging
+    std::int64_t disk_states;
     OverlapCosts costs;
-    bool overlapped =
-        false;  ///< transfers run beside the timesteps, with costs.buffers states of RAM for staging
+    bool overlapped = false;  ///< transfers run beside the timesteps
+    double interference = 0;  ///< by what part of the time of hidden transfers timesteps get slower
 };
 
 /// The best periodic two-tier schedule found. Windows grow geometrically by 3% (all of them up to 32); for each, the
