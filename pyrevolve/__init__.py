@@ -23,12 +23,14 @@ again. The parts, from the user's side:
 
 from .budget import available_memory
 from .checkpoint import Checkpoint, Operator
-from .costs import Costs
+from .compression import Compression
+from .costs import CompressionCosts, Costs
 from .crevolve import Action, Content, CRevolve, Instruction, Kind, adjust, expense, maxrange, numforw
 from .disk_speed import DiskSpeed, measure_disk
-from .errors import BudgetError, ScheduleError, StorageError
-from .measuring import measure_costs
-from .planning import Plan, plan, plan_curve
+from .errors import BudgetError, JournalError, PeerError, ScheduleError, StorageError, StorageFullError
+from .measuring import measure_compression, measure_costs
+from .planning import plan, plan_curve
+from .plans import Plan
 from .profiling import Profiler
 from .revolver import Revolver
 from .schedules import (
@@ -61,7 +63,9 @@ __all__ = [
     "plan_curve",
     "Plan",
     "Costs",
+    "CompressionCosts",
     "measure_costs",
+    "measure_compression",
     "measure_disk",
     "DiskSpeed",
     "available_memory",
@@ -86,6 +90,7 @@ __all__ = [
     "MemoryStorage",
     "DiskStorage",
     "Storage",
+    "Compression",
     "CRevolve",
     "Action",
     "adjust",
@@ -94,6 +99,9 @@ __all__ = [
     "numforw",
     "ScheduleError",
     "StorageError",
+    "StorageFullError",
     "BudgetError",
+    "JournalError",
+    "PeerError",
     "__version__",
 ]

@@ -5,19 +5,31 @@ from __future__ import annotations
 import dataclasses
 import operator
 import os
+import statistics
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
+from .compression import Compression, CompressionLike, as_compression
 from .cost_cache import remembered
-from .costs import Costs
+from .costs import CompressionCosts, Costs
 from .disk_speed import measure_disk
 from .schedules.offline import resolve_lag
 from .storage import MemoryStorage
 from .storage.memory import slot_nbytes
+from .team import Team
 
-__all__ = ["measure_costs", "measure_with_disk", "slots_for", "time_operators"]
+__all__ = [
+    "measure_compression",
+    "measure_costs",
+    "measure_with_disk",
+    "sample_compression",
+    "slots_for",
+    "time_operators",
+]
 
 #: A call that is timed lasts about this long [s], so that its own overhead and the clock's do not matter.
 _CALL_SECONDS = 0.02
@@ -146,6 +158,133 @@ def measure_costs(
     return measure_with_disk(measure, checkpoint, state_bytes, directory, threads, cache)
 
 
+def measure_compression(
+    checkpoint: Checkpoint,
+    fwd_operator: Operator,
+    *,
+    n_timesteps: int,
+    compression: CompressionLike,
+    samples: int = 8,
+    threads: int | None = None,
+) -> CompressionCosts:
+    """Measure what compression makes of the states of a run, in one forward sweep.
+
+    Call it before the first shot, with x_0 in the workspace. The state is put back as it was; *whatever else
+    the operator writes is not*.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What a state is and where it lives.
+    fwd_operator : Operator
+        The forward operator; it runs all timesteps once.
+    n_timesteps : int
+        Timesteps of the whole run, >= 1.
+    compression : str, codec or Compression
+        See `MemoryStorage`.
+    samples : int
+        States that are compressed, evenly spread over the run, >= 1.
+    threads : int, optional
+        Threads for a copy, as for `MemoryStorage`.
+
+    Returns
+    -------
+    CompressionCosts
+        The ratio of all samples together, and medians of the seconds that encoding and decoding take.
+
+    Raises
+    ------
+    TypeError
+        An argument is not what is stated above.
+    ValueError
+        A number out of range.
+    ImportError
+        A package that `compression` needs is not installed.
+    MemoryError
+        The system does not give the memory for three states.
+    Exception
+        Whatever the operator or the checkpoint raises, unchanged; the state is put back.
+
+    Notes
+    -----
+    Wavefields start at zero, so that early states are far smaller than late ones; a Revolver plans the rest
+    of a run anew where its snapshots turn out to be smaller or larger than planned.
+    """
+    check_problem(checkpoint, fwd_operator, fwd_operator)
+    n, count = operator.index(n_timesteps), operator.index(samples)
+    for name, number in (("n_timesteps", n), ("samples", count)):
+        if number < 1:
+            raise ValueError(f"{name} must be >= 1, got {number}")
+    with MemoryStorage(1, checkpoint.get_data(0), threads=threads) as initial:
+        initial.save(0, checkpoint.get_data(0), 0)
+        try:
+            return sample_compression(
+                checkpoint, fwd_operator, n, as_compression(compression), samples=count, threads=threads
+            )
+        finally:
+            initial.load(0, checkpoint.get_data_location(0), 0)
+
+
+#: A state that is zero all over tells nothing about later ones, so that no ratio is taken to be larger.
+_LARGEST_RATIO = 50.0
+
+
+def sample_compression(
+    checkpoint: Checkpoint,
+    forward: Operator,
+    n_timesteps: int,
+    compression: Compression,
+    *,
+    samples: int = 8,
+    threads: int | None = None,
+    team: Team | None = None,
+) -> CompressionCosts:
+    """Run forward from x_0, which is in the workspace, and compress some states on the way.
+
+    Parameters
+    ----------
+    checkpoint, forward, n_timesteps, samples, threads
+        As of `measure_compression`.
+    compression : Compression
+        What to measure.
+    team : Team, optional
+        The processes that run in step; all return the same.
+
+    Returns
+    -------
+    CompressionCosts
+        As from `measure_compression`.
+    """
+    arrays = checkpoint.get_data(0)
+    state_bytes = slot_nbytes(arrays)
+    # Pieces that do not get smaller take their own bytes, rounded up.
+    room = 2 * state_bytes + (1 << 16)
+    stored, saves, loads = 0, [], []
+    with MemoryStorage(None, arrays, room=room, threads=threads, compression=compression) as storage:
+        position = 0
+        times = sorted({(2 * sample + 1) * n_timesteps // (2 * samples) for sample in range(samples)})
+        for t in times:
+            if t > position:
+                forward.apply(t_start=position, t_end=t)
+                position = t
+            state = checkpoint.get_data(t)
+            saves.append(_time(storage.save, t, state, t))
+            stored += storage.stored_nbytes(t)
+            loads.append(_time(storage.load, t, [np.empty_like(array) for array in state], t))
+            storage.free(t)
+    ratio = min(_LARGEST_RATIO, state_bytes * len(times) / max(1, stored))
+    found = CompressionCosts(
+        ratio=ratio,
+        save=statistics.median(saves),
+        load=statistics.median(loads),
+        scratch_bytes=compression.scratch_bytes(arrays),
+    )
+    if team is None:
+        return found
+    least, scratch = team.least([int(ratio * 1e6)])[0] * 1e-6, team.greatest([found.scratch_bytes])[0]
+    return dataclasses.replace(team.first(found), ratio=max(least, 1e-3), scratch_bytes=scratch)
+
+
 def measure_with_disk(
     measure: Callable[[], Costs],
     checkpoint: Checkpoint,
@@ -153,6 +292,7 @@ def measure_with_disk(
     directory: str | os.PathLike[str] | None,
     threads: int | None,
     cache: str | None,
+    team: Team | None = None,
 ) -> Costs:
     """Add the disk, where one is named, to what `measure` finds; keep all of it where a name is given.
 
@@ -164,6 +304,8 @@ def measure_with_disk(
         Its window is part of what identifies kept costs.
     state_bytes, directory, threads, cache
         As for `measure_costs`.
+    team : Team, optional
+        The processes that run in step: where the disk of one cannot be measured, all raise.
 
     Returns
     -------
@@ -181,7 +323,7 @@ def measure_with_disk(
     def measure_all() -> Costs:
         if directory is None:
             return measure()
-        disk = measure_disk(state_bytes, directory)
+        disk = (measure_disk if team is None else team.guarded(measure_disk))(state_bytes, directory)
         costs = measure()
         return dataclasses.replace(
             costs, save=(costs.save_at(0), disk.write), load=(costs.load_at(0), disk.read)
@@ -213,6 +355,7 @@ def time_operators(
     *,
     steps: int | None = None,
     disposable: bool = False,
+    team: Team | None = None,
 ) -> Costs:
     """Time calls and copies over several rounds of load, forward, save and reverse.
 
@@ -230,6 +373,8 @@ def time_operators(
     disposable : bool
         True: the operators do not care which state they find at which timestep, nor what becomes of it.
         Rounds then start all over the run, and the slots are overwritten.
+    team : Team, optional
+        The processes that run in step: the first one says how long, and what it measured is what all return.
 
     Returns
     -------
@@ -237,7 +382,7 @@ def time_operators(
         Lower quartiles [s], for RAM alone.
     """
     if steps is None:
-        steps = _steps_of_a_call(checkpoint, forward, storage)
+        steps = _steps_of_a_call(checkpoint, forward, storage, team)
     steps = max(1, min(steps, n_timesteps - 1))
     # What x_(start + steps) retains: with lag 0, it carries the data of its own timestep too.
     reach = min(steps + 1 - resolve_lag(checkpoint.lookback, checkpoint.lag), n_timesteps)
@@ -268,15 +413,16 @@ def time_operators(
     run(0)
     rounds: list[dict[str, float]] = []
     began = perf_counter()
-    while not rounds or (
+    while not rounds or _agreed(
+        team,
         len(rounds) < _ROUNDS[1]
-        and perf_counter() - began < (_LONGEST_SECONDS if len(rounds) < _ROUNDS[0] else _TOTAL_SECONDS)
+        and perf_counter() - began < (_LONGEST_SECONDS if len(rounds) < _ROUNDS[0] else _TOTAL_SECONDS),
     ):
         rounds.append(run(len(rounds) + 1))
     typical = {name: _quartile([spent[name] for spent in rounds]) for name in rounds[0]}
     forward_step, forward_call = _split(typical["one"], typical["many"], steps)
     reverse_step, reverse_call = _split(typical["last"], typical["back"], back)
-    return Costs(
+    costs = Costs(
         forward_step=forward_step,
         reverse_step=reverse_step,
         forward_call=forward_call,
@@ -284,19 +430,28 @@ def time_operators(
         save=typical["save"],
         load=typical["load"],
     )
+    return costs if team is None else team.first(costs)
 
 
-def _steps_of_a_call(checkpoint: Checkpoint, forward: Operator, storage: MemoryStorage) -> int:
+def _agreed(team: Team | None, go_on: bool) -> bool:
+    """Return whether to go on, which the first of the processes decides."""
+    return go_on if team is None else team.first(go_on)
+
+
+def _steps_of_a_call(
+    checkpoint: Checkpoint, forward: Operator, storage: MemoryStorage, team: Team | None
+) -> int:
     """Return how many timesteps make a call that lasts long enough.
 
     The first call does not count, and of the next the fastest does: one that was disturbed would make all
     later calls too short to tell a timestep from a call.
     """
     times: list[float] = []
-    while len(times) < 2 or (len(times) < _TRIES and times[-1] < _TOTAL_SECONDS / _TRIES):
+    while len(times) < 2 or _agreed(team, len(times) < _TRIES and times[-1] < _TOTAL_SECONDS / _TRIES):
         storage.load(0, checkpoint.get_data_location(0), 0)
         times.append(_time(forward.apply, t_start=0, t_end=1))
-    return int(min(max(2.0, _CALL_SECONDS / max(min(times[1:]), 1e-7)), _MOST_STEPS))
+    steps = int(min(max(2.0, _CALL_SECONDS / max(min(times[1:]), 1e-7)), _MOST_STEPS))
+    return steps if team is None else team.first(steps)
 
 
 def _time(work: Callable[..., object], *arguments: Any, **options: Any) -> float:

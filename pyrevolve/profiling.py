@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from .budget import format_bytes
 from .crevolve import Kind
+from .storage import Storage
 
-__all__ = ["Profiler", "Record", "TierRecords"]
+__all__ = ["Profiler", "Record", "TierRecords", "Transfers"]
 
 
 class Record:
@@ -45,6 +46,24 @@ class Record:
         )
 
 
+class Transfers:
+    """What a tier transferred beside the timesteps since the profiler was last reset.
+
+    Attributes
+    ----------
+    waited_seconds : float
+        Wall time within SAVE and LOAD that was spent waiting for transfers [s].
+    hidden_seconds : float
+        Time of transfers that nobody waited for [s].
+    """
+
+    __slots__ = ("hidden_seconds", "waited_seconds")
+
+    def __init__(self) -> None:
+        self.waited_seconds = 0.0
+        self.hidden_seconds = 0.0
+
+
 class TierRecords(NamedTuple):
     """What the copies to and from one tier spent.
 
@@ -52,10 +71,13 @@ class TierRecords(NamedTuple):
     ----------
     saves, loads : Record
         SAVE and LOAD instructions. Re-creations of a free x_0 count as loads of tier 0, of no bytes.
+    transfers : Transfers
+        What ran beside the timesteps.
     """
 
     saves: Record
     loads: Record
+    transfers: Transfers
 
 
 class Profiler:
@@ -85,13 +107,19 @@ class Profiler:
 
     def _start(self, n_tiers: int) -> None:
         self._records = {kind: Record() for kind in Kind if kind not in (Kind.SAVE, Kind.LOAD)}
-        self.tiers = tuple(TierRecords(Record(), Record()) for _ in range(n_tiers))
+        self.tiers = tuple(TierRecords(Record(), Record(), Transfers()) for _ in range(n_tiers))
         self.forward_nanoseconds = 0
         self.reverse_nanoseconds = 0
 
     def reset(self) -> None:
         """Start anew; records handed out earlier keep their values."""
         self._start(len(self.tiers))
+
+    def transferred(self, storages: Iterable[Storage]) -> None:
+        """Take notice of what the storages of the tiers have transferred since they were cleared."""
+        for tier, storage in zip(self.tiers, storages, strict=True):
+            tier.transfers.waited_seconds = storage.waited_seconds
+            tier.transfers.hidden_seconds = storage.hidden_seconds
 
     def __getitem__(self, kind: Kind) -> Record:
         if kind is Kind.SAVE:
@@ -113,6 +141,11 @@ class Profiler:
         """Wall time that neither an operator nor a copy took [s]."""
         return self.seconds - sum(record.seconds for _, record in self)
 
+    @property
+    def waited_seconds(self) -> float:
+        """Wall time that was spent waiting for transfers to and from disk [s]."""
+        return sum(tier.transfers.waited_seconds for tier in self.tiers)
+
     def __str__(self) -> str:
         lines = [f"{'':8}{'calls':>10}{'steps':>10}{'bytes':>12}{'seconds':>12}"]
         for kind, record in self:
@@ -123,6 +156,13 @@ class Profiler:
                     _row(f" tier {number}", tier.saves if kind is Kind.SAVE else tier.loads)
                     for number, tier in enumerate(self.tiers)
                 ]
+        for number, tier in enumerate(self.tiers):
+            moved = tier.transfers
+            if moved.waited_seconds or moved.hidden_seconds:
+                lines.append(
+                    f" tier {number}: waited {moved.waited_seconds:.4f} s for transfers, "
+                    f"{moved.hidden_seconds:.4f} s of them hidden"
+                )
         lines.append(f"{'driver':8}{'':>32}{self.driver_seconds:>12.4f}")
         lines.append(f"{'total':8}{'':>32}{self.seconds:>12.4f}")
         return "\n".join(lines)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import enum
 import logging
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .budget import MEMORY_VARIABLE, Bytes, default_budget
-from .checkpoint import Checkpoint, Operator, check_problem, described, first_arrays
-from .costs import Costs
+import numpy.typing as npt
+
+from .arrangement import accept, check_workspace, choose, costs_of, make_storages, peaks_of, take_storages
+from .budget import Bytes
+from .checkpoint import Checkpoint, Operator, check_problem
+from .compression import CompressionLike
+from .costs import CompressionCosts, Costs
+from .course import Course, Place, Standing
 from .crevolve import Kind
-from .errors import BudgetError, ScheduleError
-from .planning import Plan, plan
+from .errors import JournalError, ScheduleError, StorageFullError
+from .journal import Arrays, Entry, Journal, Journalled, arrays_of, digest_of
+from .lookahead import LookAhead
+from .plans import Plan
 from .profiling import Profiler
-from .schedules import Layout, Online, Revolve, Schedule
+from .schedules import Online, Schedule
 from .schedules.layout import index
-from .schedules.offline import resolve_lag
 from .schedules.online import MOST_TIMESTEPS
-from .storage import DiskStorage, MemoryStorage, Storage
-from .storage.memory import slot_nbytes
+from .storage import DiskStorage, Storage
+from .team import Team
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Revolver"]
 
 _LOG = logging.getLogger("pyrevolve.revolver")
+
+_T = TypeVar("_T")
 
 
 class _State(enum.Enum):
@@ -94,6 +101,26 @@ class Revolver:
     disk_dir : path-like, optional
         Where the `DiskStorage` of tier 1 puts its file; not used where no snapshot lies on disk. None: see
         `DiskStorage`.
+    compression : str, codec or Compression, optional
+        What may encode snapshots where budgets are given: ``"lz4"``, ``"zstd"``, ``"pcodec"``, a codec with
+        the interface of numcodecs, or what `pyrevolve.compression` makes. The plan compresses what lies in
+        RAM, on disk, in both or nowhere, whichever it finds to be fastest. None: nothing is compressed.
+    compression_costs : CompressionCosts, optional
+        What compression makes of this problem's states, from `measure_compression`. None: typical ratios.
+    comm : mpi4py.MPI.Comm, optional
+        Processes whose operators exchange data, each with a part of the state, so that they have to run in
+        step. They agree on one plan, for the smallest budgets, and store a snapshot in all processes or in
+        none; what fails in one is raised in all. None: this process is on its own.
+    resume : path-like, optional
+        A directory for a journal of the run. After this process was killed, at any moment, the same script
+        goes on from the newest entry. None: there is no journal.
+    resume_arrays : sequence of numpy.ndarray or callable, optional
+        All arrays that the operators change besides the state, or a function that returns them: adjoint
+        fields, gradients, receivers. Needed with `resume`.
+    resume_interval : float
+        Seconds between two entries, >= 0.
+    resume_key : str
+        What a shot is called: an entry is only for a shot of the same name. Empty: shots are counted.
 
     Raises
     ------
@@ -105,10 +132,14 @@ class Revolver:
         tiers and no `storage`.
     BudgetError
         `memory`, with `disk`, does not hold ``checkpoint.window_bytes`` and one snapshot. A ValueError.
+    ImportError
+        A package that `compression` or `comm` needs is not installed.
     MemoryError
         The system does not give the memory for the snapshots.
     StorageError
         The directory has no room for the snapshots on disk, or cannot be written to.
+    JournalError
+        Another process uses the journal, or its directory holds something else.
 
     Notes
     -----
@@ -123,6 +154,18 @@ class Revolver:
     consistent; after it, only ``reset()`` and ``close()`` may be called.
 
     Several Revolvers may run at once in several threads, each with its own workspace.
+
+    A compressed tier holds as many snapshots as fit. One that does not fit goes to the next tier with room
+    for it, or is left out, and what is left of the run is planned anew; also where snapshots turn out to be
+    so much smaller that more of them save time.
+
+    With a journal, ``apply_forward()`` of the second process continues the forward sweep; where that was done
+    already, it puts back x_n and the named arrays as they were at its end, and returns. ``apply_reverse()``
+    then puts back what the newest entry has of the arrays, and goes on. The gradient is the same bit for bit.
+    Snapshots in RAM are lost with a process; those on disk are kept in the journal's directory. The script
+    must put x_0 into the workspace again, as for every shot; models, sources and all else must be as they
+    were. ``checkpoint.get_data(n)`` is asked for too. Entries of another run are refused (JournalError, from
+    ``apply_forward()``), and so are damaged ones. When a shot is done, its entries are removed.
 
     References
     ----------
@@ -171,42 +214,91 @@ class Revolver:
         threads: int | None = None,
         storage: Storage | Sequence[Storage] | None = None,
         disk_dir: str | os.PathLike[str] | None = None,
+        compression: CompressionLike | None = None,
+        compression_costs: CompressionCosts | None = None,
+        comm: Any = None,
+        resume: str | os.PathLike[str] | Journal | None = None,
+        resume_arrays: Arrays | None = None,
+        resume_interval: float = 60.0,
+        resume_key: str = "",
     ) -> None:
         check_problem(checkpoint, fwd_operator, rev_operator)
         self._checkpoint = checkpoint
         self._fwd_operator = fwd_operator
         self._rev_operator = rev_operator
         self._plan: Plan | None = None
+        self._costs = costs
+        self._team = None if comm is None else Team(comm)
+        if self._team is not None and self._team.size == 1:
+            self._team = None
         if schedule is None:
-            schedule = self._choose(
+            self._plan, schedule = choose(
+                checkpoint,
                 n_checkpoints,
                 n_timesteps,
                 memory,
                 disk,
                 costs,
                 "stored" if initial_state is None else initial_state,
+                compression,
+                compression_costs,
+                self._team,
             )
         else:
-            self._accept(schedule, n_checkpoints, n_timesteps, memory, disk, costs, initial_state)
-        self._check_workspace(schedule)
+            accept(
+                schedule,
+                n_timesteps,
+                n_checkpoints=n_checkpoints,
+                memory=memory,
+                disk=disk,
+                initial_state=initial_state,
+                compression=compression,
+            )
+        check_workspace(checkpoint, schedule)
         #: An online schedule changes on the way, so that each shot has its own; None where there is none.
         self._online = schedule.fresh() if isinstance(schedule, Online) else None
         self._schedule = schedule if self._online is None else self._online
         self._n_timesteps = schedule.n_timesteps if isinstance(schedule, Schedule) else 0
-        peaks = _peaks(schedule)
         self._owns_storages = storage is None
-        if storage is None:
-            self._storages = self._make_storages(peaks, threads, disk_dir)
-        else:
-            for option, own in (("threads", threads), ("disk_dir", disk_dir)):
-                if own is not None:
-                    raise ValueError(
-                        f"{option}= and storage= exclude each other; give it to the storage itself"
-                    )
-            self._storages = _accept_storages(storage, peaks)
+        self._storages: tuple[Storage, ...] = ()
+        self._journal: Journal | None = None
+        self._resume_arrays = _checked_arrays(resume, resume_arrays)
+        #: Where the run was interrupted that this one goes on with; None where there is none.
+        self._entry: Entry | None = None
+
+        def open_storages() -> None:
+            self._journal = self._open_journal(schedule, resume, resume_interval, resume_key)
+            if storage is None:
+                folder = None if self._journal is None else self._journal.path
+                self._storages = make_storages(
+                    checkpoint, schedule, self._plan, threads, disk_dir, compression, folder
+                )
+            else:
+                for option, own in (
+                    ("threads", threads),
+                    ("disk_dir", disk_dir),
+                    ("compression", compression),
+                ):
+                    if own is not None:
+                        raise ValueError(
+                            f"{option}= and storage= exclude each other; give it to the storage itself"
+                        )
+                self._storages = take_storages(storage, peaks_of(schedule))
+            if self._journal is not None:
+                on_disk = (each for each in self._storages if isinstance(each, DiskStorage))
+                self._journal.storage = next((each for each in on_disk if each.resumable), None)
+
+        try:
+            self._together(open_storages)()
+        except BaseException:
+            self._close_storages(journal=not isinstance(resume, Journal))
+            raise
         self._profiler = Profiler(len(self._storages))
         # Any: which attributes of an instruction are set goes with its kind, which types cannot tell.
         self._instructions: Iterator[Any] = iter(())
+        self._course: Course | None = None
+        #: What the storages hold of an interrupted run.
+        self._stored: dict[Place, int] = {}
         self._state = _State.READY
         _LOG.debug("%r over %r", schedule, self._storages)
 
@@ -238,6 +330,17 @@ class Revolver:
         return self._profiler
 
     @property
+    def resume_key(self) -> str:
+        """What the next shot is called in the journal; may be set before ``apply_forward()``."""
+        return "" if self._journal is None else self._journal.key
+
+    @resume_key.setter
+    def resume_key(self, key: str) -> None:
+        if self._journal is None:
+            raise ValueError("resume_key is of no use without resume=, the directory of the journal")
+        self._journal.key = str(key)
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """What a state is."""
         return self._checkpoint
@@ -250,7 +353,7 @@ class Revolver:
     @property
     def n_checkpoints(self) -> int:
         """Slots that the schedule uses, of all tiers."""
-        return sum(_peaks(self._schedule))
+        return sum(peaks_of(self._schedule))
 
     def __repr__(self) -> str:
         return f"<Revolver: {self._schedule!r}, {self._state.name.lower()}>"
@@ -276,9 +379,14 @@ class Revolver:
             )
         self._require("apply_forward", _State.READY)
         with self._sweep(_State.FORWARD, _State.TURNED):
-            self._instructions = iter(schedule)
             self._put_initial_state()
+            begin = None if self._journal is None else self._go_on(self._journal, schedule)
+            if self._entry is not None and self._entry.sweep != "forward":
+                return  # the forward sweep is done; apply_reverse() goes on
+            self._instructions = self._follow(schedule, begin)
             self._run(self._instructions, Kind.TURN)
+            if self._journal is not None:
+                self._write_turn(self._journal)
 
     def advance(self, steps: int = 1, *, last: bool = False) -> int:
         """Run the forward sweep so many timesteps further, where the schedule is an `Online` one.
@@ -373,7 +481,7 @@ class Revolver:
             if fresh:
                 self._put_initial_state()
             schedule = online.finish()
-            self._schedule, self._instructions = schedule, iter(schedule)
+            self._schedule, self._instructions = schedule, self._follow(schedule)
             self._run(self._instructions, Kind.TURN)
 
     def apply_reverse(self) -> None:
@@ -395,7 +503,12 @@ class Revolver:
                 "for an adjoint; use another schedule, such as Revolve"
             )
         with self._sweep(_State.REVERSE, _State.DONE):
+            if self._journal is not None and self._entry is not None and self._entry.sweep != "forward":
+                begin = self._together(self._reload)(self._journal, self._entry)
+                self._instructions = self._follow(self._schedule, begin)
             self._run(self._instructions, Kind.END)
+            if self._journal is not None:
+                self._journal.finish()
 
     def reset(self) -> None:
         """Make ready for the next shot: empty slots, a new profile, the same memory.
@@ -418,8 +531,13 @@ class Revolver:
         if self._online is not None:
             self._schedule = self._online = self._online.fresh()
             self._n_timesteps = 0
+        if self._journal is not None:
+            self._journal.finish()
+            self._journal.next_shot()
+            self._entry = None
         self._profiler.reset()
         self._instructions = iter(())
+        self._course = None
         self._state = _State.READY
 
     def close(self) -> None:
@@ -434,10 +552,7 @@ class Revolver:
             raise ScheduleError(f"close() cannot be called: {self._state.value}")
         self._state = _State.CLOSED
         self._instructions = iter(())
-        if self._owns_storages:
-            with ExitStack() as each:  # goes on to the other tiers where one raises
-                for storage in self._storages:
-                    each.callback(storage.close)
+        self._close_storages(journal=True)
 
     def __enter__(self) -> Self:
         return self
@@ -448,6 +563,19 @@ class Revolver:
         self.close()
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _close_storages(self, *, journal: bool) -> None:
+        """Close the storages, unless they are the caller's, and the journal if that is asked for."""
+        with ExitStack() as each:  # goes on to the other tiers where one raises
+            if journal and self._journal is not None:
+                each.callback(self._journal.close)
+            if self._owns_storages:
+                for storage in self._storages:
+                    each.callback(storage.close)
+
+    def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
+        """Return a function that raises in all processes where it raises in one; it must not communicate."""
+        return work if self._team is None else self._team.guarded(work)
 
     def _require(self, method: str, *states: _State) -> None:
         """Raise unless the Revolver is in one of the states, in which `method` may be called."""
@@ -471,6 +599,7 @@ class Revolver:
             self._state = during
             start = perf_counter_ns()
             yield
+            self._profiler.transferred(self._storages)
             if during is _State.FORWARD:
                 self._profiler.forward_nanoseconds += perf_counter_ns() - start
             else:
@@ -480,10 +609,172 @@ class Revolver:
             self._state = _State.FAILED
             raise
 
+    def _follow(self, schedule: Schedule, begin: Standing | None = None) -> Iterator[Any]:
+        """Return the instructions of a schedule as they are to be carried out here."""
+        self._course = None
+        elastic = any(storage.elastic for storage in self._storages)
+        adaptable = elastic and not schedule.needs_step_data and schedule.layout is None
+        if adaptable or self._journal is not None:
+            self._course = Course(
+                schedule,
+                self._storages,
+                costs=costs_of(self._plan, self._costs),
+                agree=None if self._team is None else self._team.least,
+                begin=begin,
+            )
+            if self._journal is None:
+                return self._course
+            return Journalled(self._course, self._journal, self._write_entry)
+        ahead = [storage.ahead for storage in self._storages]
+        if any(ahead):
+            storages = self._storages
+            return LookAhead(iter(schedule), ahead, lambda tier, slot: storages[tier].prefetch(slot))
+        return iter(schedule)
+
+    # --- resuming -------------------------------------------------------------------------------------------
+
+    def _open_journal(
+        self,
+        schedule: Schedule | Online,
+        resume: str | os.PathLike[str] | Journal | None,
+        interval: float,
+        key: str,
+    ) -> Journal | None:
+        """Return the journal that is asked for; raise where there can be none."""
+        if resume is None:
+            return None
+        if (
+            not isinstance(schedule, Schedule)
+            or schedule.needs_step_data
+            or schedule.reverse_steps < schedule.n_timesteps
+        ):
+            raise ValueError(
+                f"{type(schedule).__name__} cannot be resumed: resume= is for schedules that know n, keep "
+                "whole states, and reverse them"
+            )
+        if isinstance(resume, Journal):
+            return resume
+        return Journal(resume, interval=interval, key=key, team=self._team)
+
+    def _go_on(self, journal: Journal, schedule: Schedule) -> Standing | None:
+        """Put back what the journal of an interrupted run tells; None: the run starts from its beginning."""
+        fingerprint = self._together(self._fingerprint)(journal, schedule)
+        self._entry = journal.begin(fingerprint)
+        if self._entry is None:
+            return None
+        return self._together(self._put_back)(journal, schedule, self._entry)
+
+    def _fingerprint(self, journal: Journal, schedule: Schedule) -> dict[str, Any]:
+        """Return what the run is, by which its journal is told from others."""
+        initial = self._checkpoint.get_data(0)
+        return {
+            **journal.inputs,
+            "number of timesteps": self._n_timesteps,
+            "lookback and lag": schedule.needs[1:],  # another window changes no bit of the result
+            "initial state": "free" if schedule.free_initial_state else "stored",
+            "state": [(array.shape, array.dtype.str) for array in initial],
+            "x_0": digest_of(initial),
+        }
+
+    def _put_back(self, journal: Journal, schedule: Schedule, entry: Entry) -> Standing | None:
+        """Put back what an entry tells of the forward sweep."""
+        checkpoint, n = self._checkpoint, self._n_timesteps
+        stored: dict[Place, int] = {}
+        if journal.storage is not None:
+            try:
+                journal.storage.restore(entry.index)
+            except (KeyError, TypeError, ValueError) as error:
+                raise JournalError(
+                    f"the journal in {journal.path} does not go with the snapshots beside it ({error!r}); "
+                    "remove the directory to start anew"
+                ) from error
+            tier = self._storages.index(journal.storage)
+            stored = {Place(tier, slot): t for slot, t in journal.storage.full.items()}
+        if not schedule.free_initial_state and 0 not in stored.values():
+            places = (
+                Place(tier, slot)
+                for tier, storage in enumerate(self._storages)
+                for slot in range(min(storage.n_slots, len(stored) + 1))
+                if Place(tier, slot) not in stored
+            )
+            place = next(places, None)
+            if place is None:  # as where the workspace retains the whole run, and no state is ever stored
+                _LOG.info("there is no slot for x_0, without which nothing can go on: starting anew")
+                journal.finish()
+                self._entry = None
+                for storage in self._storages:
+                    storage.clear()
+                return None
+            self._storages[place.tier].save(place.slot, checkpoint.get_data(0), 0)
+            stored[place] = 0
+        self._stored = stored
+        if entry.sweep != "forward":
+            journal.restore_turn([*checkpoint.get_data_location(n), *arrays_of(self._resume_arrays)])
+            return None
+        position = entry.position
+        journal.restore(entry, [*checkpoint.get_data_location(position), *arrays_of(self._resume_arrays)])
+        return Standing(stored, position, position, None)
+
+    def _reload(self, journal: Journal, entry: Entry) -> Standing:
+        """Put back what the reverse sweep was at, and load a state from which it can go on."""
+        if entry.sweep == "reverse":
+            journal.restore(entry, arrays_of(self._resume_arrays))
+        stored, remaining = self._stored, entry.remaining
+        assert remaining is not None
+        self._entry = None
+        places = [place for place, t in stored.items() if t <= remaining]
+        if not places:
+            self._checkpoint.set_initial()
+            return Standing(stored, 0, 0, remaining)
+        place = max(places, key=stored.__getitem__)
+        t = stored[place]
+        self._storages[place.tier].load(place.slot, self._checkpoint.get_data_location(t), t)
+        return Standing(stored, t, t, remaining)
+
+    def _write_entry(self) -> None:
+        """Write where the run stands into the journal."""
+        assert self._journal is not None
+        assert self._course is not None
+        standing = self._course.standing
+        if standing.remaining is None:
+            position = standing.position
+            self._journal.write("forward", position, None, self._together(self._state_and_arrays)(position))
+        else:
+            arrays = self._together(arrays_of)(self._resume_arrays)
+            self._journal.write("reverse", 0, standing.remaining, arrays)
+
+    def _write_turn(self, journal: Journal) -> None:
+        """Write what the forward sweep has left into the journal."""
+        assert self._course is not None
+        self._course.carried_out()
+        journal.write_turn(self._together(self._state_and_arrays)(self._n_timesteps))
+        # What the arrays hold when the reverse sweep begins is the user's to say.
+        journal.write("turned", self._n_timesteps, self._n_timesteps, [])
+
+    def _state_and_arrays(self, t: int) -> list[npt.NDArray[Any]]:
+        """Return the arrays of x_t, which is in the workspace, and those that the operators change."""
+        return [*self._checkpoint.get_data(t), *arrays_of(self._resume_arrays)]
+
+    def _save_again(self, storage: Storage, save: Callable[..., int], *arguments: Any) -> int | None:
+        """Save a snapshot that did not fit once the bytes that only the journal's entry needs are free."""
+        journal = self._journal
+        if journal is None or journal.storage is not storage:
+            return None
+        deferred = journal.storage.deferred
+        if self._team is not None:
+            (deferred,) = (bool(value) for value in self._team.greatest([int(deferred)]))
+        if not deferred:
+            return None
+        self._write_entry()
+        try:
+            return save(*arguments)
+        except StorageFullError:
+            return None
+
     def _put_initial_state(self) -> None:
         """Re-create a free initial state: an earlier shot left its last state in the workspace."""
         if self._schedule.free_initial_state:
-            self._checkpoint.set_initial()
+            self._together(self._checkpoint.set_initial)()
 
     def _run(self, instructions: Iterable[Any], last: Kind | None) -> None:
         """Carry out instructions up to and including one of the kind `last`; None: all of them."""
@@ -491,12 +782,21 @@ class Revolver:
         forward_kind, reverse_kind, load_kind, save_kind = Kind.FORWARD, Kind.REVERSE, Kind.LOAD, Kind.SAVE
         forward, reverse = self._fwd_operator.apply, self._rev_operator.apply
         checkpoint, storages, profiler = self._checkpoint, self._storages, self._profiler
+        set_initial, course = checkpoint.set_initial, self._course
         # By content: STATE, STEP_DATA.
         sources = checkpoint.get_data, checkpoint.get_step_data
         targets = checkpoint.get_data_location, checkpoint.get_step_data_location
         # By tier.
         saving = [(storages[k].save, record.saves) for k, record in enumerate(profiler.tiers)]
         loading = [(storages[k].load, record.loads) for k, record in enumerate(profiler.tiers)]
+        team = self._team
+        if team is not None:
+            forward, reverse = team.guarded(forward), team.guarded(reverse)
+            set_initial = team.guarded(set_initial)
+            sources = team.guarded(sources[0]), team.guarded(sources[1])
+            targets = team.guarded(targets[0]), team.guarded(targets[1])
+            saving = [(team.guarded_save(storages[k]), record) for k, (_, record) in enumerate(saving)]
+            loading = [(team.guarded(load), record) for load, record in loading]
         forwards, reverses = profiler[forward_kind], profiler[reverse_kind]
         clock = perf_counter_ns
 
@@ -527,14 +827,24 @@ class Revolver:
                         storages[tier].free(slot)
                 else:  # x_0 that is free has no slot; it counts as a load of tier 0.
                     loads = loading[0][1]
-                    checkpoint.set_initial()
+                    set_initial()
                 loads.nanoseconds += clock() - began
                 loads.calls += 1
             elif kind is save_kind:
                 t, content = instruction.t, instruction.content
                 save, saves = saving[instruction.tier]
                 began = clock()
-                saves.bytes += save(instruction.slot, sources[content](t), t, content)
+                try:
+                    saves.bytes += save(instruction.slot, sources[content](t), t, content)
+                except StorageFullError as error:
+                    if course is None:
+                        raise
+                    storage = storages[instruction.tier]
+                    saved = self._save_again(storage, save, instruction.slot, sources[content](t), t, content)
+                    if saved is None:
+                        course.no_room(error)
+                        continue
+                    saves.bytes += saved
                 saves.nanoseconds += clock() - began
                 saves.calls += 1
             elif kind is Kind.FREE:
@@ -550,205 +860,20 @@ class Revolver:
         if last is not None:
             raise ScheduleError(f"the schedule ends {_before(last)}; it is not a valid schedule")
 
-    def _make_storages(
-        self, peaks: list[int], threads: int | None, disk_dir: str | os.PathLike[str] | None
-    ) -> tuple[Storage, ...]:
-        """Return RAM for tier 0 and disk for tier 1."""
-        if len(peaks) > 2:
-            raise ValueError(
-                f"the schedule has {len(peaks)} tiers, and storages are made for two only, RAM and disk; "
-                "give storage= a sequence with one Storage for each tier, the fastest first"
-            )
-        checkpoint, schedule = self._checkpoint, self._schedule
-        state = first_arrays(checkpoint, "get_data") if any(peaks) else ()
-        step_data, ram_room, disk_room = None, None, None
-        if isinstance(schedule, Schedule) and schedule.needs_step_data:
-            step_data = first_arrays(checkpoint, "get_step_data")
-            ram_room = MemoryStorage.room_for(schedule, 0, state, step_data)
-            disk_room = DiskStorage.room_for(schedule, 1, state, step_data)
-        with ExitStack() as made:
-            ram = MemoryStorage(peaks[0], state, step_data_like=step_data, room=ram_room, threads=threads)
-            storages: list[Storage] = [made.enter_context(ram)]
-            if len(peaks) > 1:
-                disk = DiskStorage(
-                    peaks[1], state, step_data_like=step_data, room=disk_room, directory=disk_dir
-                )
-                storages.append(made.enter_context(disk))
-            made.pop_all()
-        return tuple(storages)
 
-    def _choose(
-        self,
-        n_checkpoints: int | None,
-        n_timesteps: int | None,
-        memory: Bytes | None,
-        disk: Bytes | None,
-        costs: Costs | None,
-        initial_state: Literal["stored", "free"],
-    ) -> Schedule:
-        """Return the schedule for a number of snapshots, or for a budget."""
-        if n_timesteps is None:
-            raise TypeError("n_timesteps is missing; give it, or a schedule= that tells it")
-        checkpoint = self._checkpoint
-        window, lookback, lag = checkpoint.window, checkpoint.lookback, checkpoint.lag
-        if n_checkpoints is not None:
-            for name, budget in (("memory", memory), ("disk", disk)):
-                if budget is not None:
-                    raise ValueError(f"n_checkpoints and {name}= exclude each other; give one of them")
-            if costs is not None:
-                raise ValueError(
-                    "costs= chooses the number of snapshots, which n_checkpoints gives already; "
-                    "leave one of them out"
-                )
-            return Revolve(
-                n_timesteps,
-                _at_least("n_checkpoints", n_checkpoints, 0 if initial_state == "free" else 1),
-                window=window,
-                lookback=lookback,
-                lag=lag,
-                initial_state=initial_state,
-            )
-        window_bytes = _at_least("checkpoint.window_bytes", checkpoint.window_bytes, 0)
-        default = memory is None
-        try:
-            self._plan = plan(
-                n_timesteps,
-                state_bytes=slot_nbytes(first_arrays(checkpoint, "get_data")),
-                window_slice_bytes=0,
-                memory=default_budget() if memory is None else memory,
-                disk=disk,
-                # What is free now is free beside the workspace, which exists already.
-                fixed_bytes=0 if default else window_bytes,
-                lookback=lookback,
-                lag=lag,
-                initial_state=initial_state,
-                min_window=window,
-                max_window=window,
-                costs=costs,
-            )
-        except BudgetError as error:
-            if not default:
-                raise
-            raise BudgetError(
-                f"the default budget, half of the free memory where {MEMORY_VARIABLE} names no other, is too "
-                f"small: {error.message}",
-                error.required,
-                error.given,
-            ) from None
-        return self._plan.schedule
-
-    def _accept(
-        self,
-        schedule: object,
-        n_checkpoints: int | None,
-        n_timesteps: int | None,
-        memory: Bytes | None,
-        disk: Bytes | None,
-        costs: Costs | None,
-        initial_state: str | None,
-    ) -> None:
-        """Raise unless the schedule goes with the other arguments, and starts at the beginning."""
-        if not isinstance(schedule, Schedule | Online):
-            hint = "; give schedule=plan.schedule" if isinstance(schedule, Plan) else ""
-            raise TypeError(f"schedule must be a pyrevolve schedule, got {described(schedule)}{hint}")
-        for name, value in (
-            ("n_checkpoints", n_checkpoints),
-            ("memory", memory),
-            ("disk", disk),
-            ("costs", costs),
-            ("initial_state", initial_state),
-        ):
-            if value is not None:
-                raise ValueError(f"{name} and schedule= exclude each other; the schedule tells it")
-        if isinstance(schedule, Online):
-            if n_timesteps is not None:
-                raise ValueError("n_timesteps and an online schedule exclude each other; finish() tells it")
-            begun = schedule.position > 0
-        else:
-            if n_timesteps is not None and operator.index(n_timesteps) != schedule.n_timesteps:
-                raise ValueError(f"n_timesteps is {n_timesteps}, but the schedule has {schedule.n_timesteps}")
-            layout = getattr(schedule, "layout", None)
-            begun = layout is not None and layout != Layout((), 0)
-        if begun:
-            raise ValueError(
-                f"{schedule!r} goes on with a run that has begun; give a schedule that starts at x_0 with "
-                "nothing stored"
-            )
-
-    def _check_workspace(self, schedule: Schedule | Online) -> None:
-        """Raise unless the checkpoint offers all that the schedule asks of it."""
-        checkpoint = self._checkpoint
-        name = type(checkpoint).__name__
-        if schedule.free_initial_state and not _defines(checkpoint, "set_initial"):
-            raise ValueError(
-                f'initial_state="free" needs {name}.set_initial() to put x_0 into the workspace; define it, '
-                'or use initial_state="stored"'
-            )
-        if isinstance(schedule, Schedule):
-            if schedule.needs_step_data and not _defines(checkpoint, "get_step_data"):
-                raise ValueError(
-                    f"{type(schedule).__name__} keeps step data beside states, which needs "
-                    f"{name}.get_step_data(t) to tell where that of timestep t lies; define it, or use a "
-                    "schedule that keeps whole states only, such as Revolve"
-                )
-            if schedule.reverse_steps == 0:
-                return  # nothing that the workspace retains is read
-        window, lookback = checkpoint.window, checkpoint.lookback
-        lag = resolve_lag(lookback, checkpoint.lag)
-        needed_window, needed_lookback, needed_lag = schedule.needs
-        # With lag 0 the workspace retains step data one timestep further on than with lag 1, so a schedule of
-        # lag 1 has one timestep less of the window and of the lookback at its disposal.
-        extra = needed_lag - lag
-        if extra < 0 or needed_window + extra > window or needed_lookback + extra > lookback:
-            raise ValueError(
-                f"the schedule is for window {needed_window}, lookback {needed_lookback}, "
-                f"lag {needed_lag}, but the checkpoint declares window {window}, lookback {lookback}, "
-                f"lag {lag}: the reverse operator would read step data that the workspace does not retain. "
-                f"Set window, lookback and lag of {name} to what its workspace retains, or use a schedule "
-                "that needs no more"
-            )
-
-
-def _defines(checkpoint: Checkpoint, name: str) -> bool:
-    """Return whether the checkpoint has an optional method of its own."""
-    method = getattr(checkpoint, name, None)
-    return method is not None and getattr(method, "__func__", None) is not getattr(Checkpoint, name)
-
-
-def _at_least(name: str, value: object, least: int) -> int:
-    """Return an integer argument; raise where it is none, or too small."""
-    number = index(name, value)
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    return number
-
-
-def _peaks(schedule: Schedule | Online) -> list[int]:
-    """Return how many slots the schedule needs, by tier; at least one tier."""
-    if isinstance(schedule, Online):
-        return [schedule.n_snapshots]
-    return [tier.peak for tier in schedule.counts.tiers] or [0]
-
-
-def _accept_storages(storage: Storage | Sequence[Storage], peaks: list[int]) -> tuple[Storage, ...]:
-    """Return the storages of the caller by tier; raise where the schedule needs more."""
-    storages = (storage,) if isinstance(storage, Storage) else tuple(storage)
-    for given in storages:
-        if not isinstance(given, Storage):
-            raise TypeError(f"storage must be a pyrevolve.Storage or several, got {described(given)}")
-    if len({id(given) for given in storages}) < len(storages):
-        raise ValueError("storage= gives the same object twice; every tier needs a Storage of its own")
-    if len(storages) < len(peaks):
-        raise ValueError(
-            f"the schedule has {len(peaks)} tiers, but storage= gives {len(storages)}; give a sequence with "
-            "one Storage for each tier, the fastest first"
+def _checked_arrays(resume: object, arrays: Arrays | None) -> Arrays:
+    """Return the arrays that a journal keeps; raise where they are missing, or no arrays."""
+    if resume is None:
+        if arrays is not None:
+            raise ValueError("resume_arrays= is of no use without resume=, the directory of the journal")
+        return ()
+    if arrays is None:
+        raise TypeError(
+            "resume= needs resume_arrays=, all arrays that the operators change besides the state: "
+            "adjoint fields, gradients, receivers; without them the gradient would be wrong. Give [] "
+            "where there are none"
         )
-    for tier, (given, needed) in enumerate(zip(storages, peaks, strict=False)):
-        if given.n_slots < needed:
-            raise ValueError(
-                f"the schedule needs {needed} slots in tier {tier}, but its storage has {given.n_slots}"
-            )
-    return storages
+    return arrays if callable(arrays) else arrays_of(arrays)
 
 
 def _before(last: Kind | None) -> str:

@@ -1,0 +1,513 @@
+"""A journal of a run on disk, from which another process goes on after this one was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from .course import Course
+from .errors import JournalError
+from .storage import DiskStorage
+from .team import Team
+
+__all__ = ["Arrays", "Entry", "Journal", "Journalled", "arrays_of", "digest_of"]
+
+_LOG = logging.getLogger("pyrevolve.journal")
+
+#: Where the arrays are that an entry is to keep: the arrays, or what returns them when they are asked for.
+Arrays = Sequence[npt.NDArray[Any]] | Callable[[], Sequence[npt.NDArray[Any]]]
+
+_T = TypeVar("_T")
+
+_Sweep = Literal["forward", "turned", "reverse"]
+_SWEEPS: tuple[_Sweep, ...] = get_args(_Sweep)
+
+#: How often to try to make a directory that another process removes at the same time.
+_CHANCES = 10
+
+_FORMAT = 1
+_MAGIC = b"pyrevolve journal\n"
+_LENGTH = struct.Struct("<Q")
+_DIGEST_BYTES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where a run stood when an entry was written.
+
+    Attributes
+    ----------
+    number : int
+        Entries count from 1.
+    sweep : {"forward", "turned", "reverse"}
+        Which sweep was under way; "turned": the forward sweep was done, and the reverse one had not begun.
+    position : int
+        In the forward sweep: the entry holds the state x_position.
+    remaining : int or None
+        In the reverse sweep: the timesteps before it are still to be reversed.
+    index : list
+        What lay on disk, see `DiskStorage.index`.
+    """
+
+    number: int
+    sweep: _Sweep
+    position: int
+    remaining: int | None
+    index: list[dict[str, Any]]
+
+
+class Journal:
+    """Entries in a directory, the newest of which is enough to go on with the run.
+
+    An entry is a file of its own: where the run stands, what lies on disk, and copies of arrays. It is
+    complete before it gets its name, and the one before it is removed only then. Bytes on disk that the
+    newest entry tells of are not used again before there is another.
+
+    Parameters
+    ----------
+    path : path-like
+        A directory for this run alone; it is made where it does not exist, and removed when a run is done.
+    interval : float
+        Seconds between two entries, >= 0.
+    key : str
+        What the run is called; an entry is only for a run of the same name. Empty: runs are counted.
+    team : Team, optional
+        The processes that run in step; each has a directory of its own in `path`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what is stated above.
+    JournalError
+        Another process uses the journal, or the directory holds something else.
+    OSError
+        The directory cannot be made or read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, interval: float, key: str = "", team: Team | None = None
+    ) -> None:
+        if not interval >= 0:
+            raise ValueError(f"resume_interval must be >= 0 seconds, got {interval}")
+        self._interval = float(interval)
+        #: What the run is called.
+        self.key = str(key)
+        self._team = team
+        self._path = os.fspath(path)
+        if team is not None:
+            self._path = os.path.join(self._path, f"rank-{team.rank}-of-{team.size}")
+        self._lock: int | None = None
+        for chances in reversed(range(_CHANCES)):
+            try:
+                self._check_folder()
+                os.makedirs(self._path, exist_ok=True)
+                self._lock = _lock(os.path.join(self._path, "lock"), self._path)
+                break
+            except FileNotFoundError:  # a run that was at its end has just removed it
+                if not chances:
+                    raise
+        for name in os.listdir(self._path):
+            if name.endswith(".new"):  # an entry that was not finished
+                os.remove(os.path.join(self._path, name))
+        self._shot = 0
+        self._number = 0
+        self._written_at = monotonic()
+        self._fingerprint: dict[str, Any] = {}
+        #: What else identifies the run, in terms that JSON knows.
+        self.inputs: dict[str, Any] = {}
+        self.storage: DiskStorage | None = None
+
+    @property
+    def path(self) -> str:
+        """Its directory, that of this process."""
+        return self._path
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def begin(self, fingerprint: dict[str, Any]) -> Entry | None:
+        """Return the newest entry of a run that was not finished; None: the run starts from the beginning.
+
+        Parameters
+        ----------
+        fingerprint : dict
+            What the run is, in terms that JSON knows: it has to be the same as when the entry was written.
+
+        Raises
+        ------
+        JournalError
+            There is an entry, but it is damaged or of another run.
+        PeerError
+            So it is in another process.
+        """
+        # JSON makes lists of tuples; what is compared has to have gone through it.
+        name = self.key or f"shot {self._shot}"
+        self._fingerprint = json.loads(json.dumps({**fingerprint, "name": name}))
+        entry = self._together(self._entry)(None)
+        if self._team is not None:
+            entry = self._in_common(entry, self._team)
+        # Only now is it sure that they are of this run. One that is newer than the others' must not be taken
+        # for one of theirs that is yet to come; one that is older tells of bytes that nobody keeps any more.
+        self._together(self._remove_entries)(0 if entry is None else entry.number)
+        self._number = 0 if entry is None else entry.number
+        self._written_at = monotonic()
+        if entry is not None:
+            _LOG.info("going on from entry %d of %s: %s", entry.number, self._path, entry)
+        return entry
+
+    def _entry(self, number: int | None) -> Entry | None:
+        """Return an entry, by default the newest; None where there is none, or for the number 0."""
+        if number is None:
+            number = max(self._numbers(), default=0)
+        if number == 0:
+            return None
+        header = self._read(self._entry_path(number), [])
+        if header["sweep"] != "forward" and not os.path.exists(self._turn_path):
+            raise JournalError(f"the journal in {self._path} is damaged: what the turn left is missing")
+        return Entry(number, header["sweep"], header["position"], header["remaining"], header["index"])
+
+    def _in_common(self, newest: Entry | None, team: Team) -> Entry | None:
+        """Return the newest entry that all processes have.
+
+        A kill may have come when only some had written theirs; the one before is there still.
+        """
+        number = 0 if newest is None else newest.number
+        (least,) = team.least([number])
+        (missing,) = team.greatest([int(least > 0 and least not in self._numbers())])
+        if missing:
+            raise self._not_in_common()
+        entry = self._together(self._entry)(least) if least < max(team.greatest([number])) else newest
+        standing = [0, 0, 0]
+        if entry is not None:
+            remaining = -1 if entry.remaining is None else entry.remaining
+            standing = [_SWEEPS.index(entry.sweep), entry.position, remaining]
+        if team.least(standing) != team.greatest(standing):
+            raise self._not_in_common()
+        return entry
+
+    def _not_in_common(self) -> JournalError:
+        return JournalError(
+            f"the processes have no journal entry in common in {os.path.dirname(self._path)}; "
+            "remove the directory to start anew"
+        )
+
+    def restore(self, entry: Entry, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Put back the arrays that an entry holds.
+
+        Raises
+        ------
+        JournalError
+            It is damaged, or holds other arrays.
+        """
+        self._read(self._entry_path(entry.number), arrays)
+
+    def restore_turn(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Put back what the arrays held when the forward sweep was done; raises as `restore` does."""
+        self._read(self._turn_path, arrays)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another entry; the same in all processes."""
+        due = monotonic() - self._written_at >= self._interval
+        return due if self._team is None else self._team.first(due)
+
+    def write(
+        self,
+        sweep: _Sweep,
+        position: int,
+        remaining: int | None,
+        arrays: Sequence[npt.NDArray[Any]],
+    ) -> None:
+        """Write an entry, then remove the one before it.
+
+        Raises
+        ------
+        StorageError
+            What was saved on disk could not be written.
+        OSError
+            The entry could not be written; the one before it stays.
+        PeerError
+            So it was in another process.
+        """
+        number = self._number + 1
+
+        def write() -> None:
+            header = {
+                "number": number,
+                "sweep": sweep,
+                "position": position,
+                "remaining": remaining,
+                "index": [] if self.storage is None else self.storage.index(),
+            }
+            self._write(self._entry_path(number), header, arrays)
+
+        self._together(write)()  # all processes have theirs when it returns
+        if self.storage is not None:
+            self.storage.hold()
+        self._number = number
+        self._remove_entries(but=number)
+        self._written_at = monotonic()
+
+    def write_turn(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Keep what the arrays hold at the end of the forward sweep; raises as `write` does."""
+        self._together(self._write)(self._turn_path, {}, arrays)
+
+    def finish(self) -> None:
+        """Remove all entries: the run is done, or given up, and the next one starts from its beginning."""
+        self._remove_entries(but=0)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._turn_path)
+        self._number = 0
+
+    def next_shot(self) -> None:
+        """Take notice that another run begins."""
+        self._shot += 1
+
+    def close(self) -> None:
+        """Let another process use the journal, and remove its directory where nothing is left to do."""
+        if self._lock is None:
+            return
+        if not self._numbers():
+            for name in os.listdir(self._path):
+                if _is_ours(name):
+                    with contextlib.suppress(OSError):
+                        os.remove(os.path.join(self._path, name))
+        os.close(self._lock)
+        self._lock = None
+        for folder in (self._path, os.path.dirname(self._path) if self._team is not None else None):
+            with contextlib.suppress(OSError):  # there is something in it still
+                if folder is not None:
+                    os.rmdir(folder)
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    @property
+    def _turn_path(self) -> str:
+        return os.path.join(self._path, "turn")
+
+    def _entry_path(self, number: int) -> str:
+        return os.path.join(self._path, f"entry-{number}")
+
+    def _numbers(self) -> list[int]:
+        names = [name for name in os.listdir(self._path) if name.startswith("entry-")]
+        return [int(name[6:]) for name in names if name[6:].isdigit()]
+
+    def _remove_entries(self, but: int) -> None:
+        # The oldest first, so that the newest is never one that was given up.
+        for number in sorted(self._numbers()):
+            if number != but:
+                os.remove(self._entry_path(number))
+
+    def _check_folder(self) -> None:
+        """Raise where there is something that does not belong to a journal of these processes."""
+        folder, whose = self._path, ""
+        strangers = [name for name in _listed(folder) if not _is_ours(name)]
+        if self._team is not None and not strangers:
+            folder, whose = os.path.dirname(self._path), f" of {self._team.size} processes"
+            beside = [f"rank-{rank}-of-{self._team.size}" for rank in range(self._team.size)]
+            strangers = [name for name in _listed(folder) if name not in beside]
+        if strangers:
+            raise JournalError(
+                f"the directory {folder} holds other things than a journal{whose}, such as {strangers[0]}; "
+                "name one of its own"
+            )
+
+    def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
+        """Return a function that raises in all processes where it raises in one."""
+        return work if self._team is None else self._team.guarded(work)
+
+    def _write(self, path: str, header: dict[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Write a file that is there as a whole or not at all."""
+        text = json.dumps(
+            {
+                **header,
+                "format": _FORMAT,
+                "fingerprint": self._fingerprint,
+                "arrays": _layout(arrays),
+            }
+        ).encode()
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        with open(path + ".new", "wb", buffering=0) as file:
+            blocks = [memoryview(block) for block in (_MAGIC, _LENGTH.pack(len(text)), text)]
+            for block in (*blocks, *map(_bytes, arrays)):
+                digest.update(block)
+                _write_all(file, block)
+            _write_all(file, memoryview(digest.digest()))
+            os.fsync(file.fileno())
+        os.replace(path + ".new", path)
+        _sync_folder(self._path)
+
+    def _read(self, path: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, Any]:
+        """Read a file, check it, and fill the arrays; with none, only the header is returned."""
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise self._damaged(path, str(error)) from error
+        body = memoryview(content)[:-_DIGEST_BYTES]
+        found = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
+        if len(content) < len(_MAGIC) + _LENGTH.size + _DIGEST_BYTES or found != content[-_DIGEST_BYTES:]:
+            raise self._damaged(path, "its checksum is wrong")
+        begin = len(_MAGIC) + _LENGTH.size
+        end = begin + _LENGTH.unpack(body[len(_MAGIC) : begin])[0]
+        header: dict[str, Any] = json.loads(bytes(body[begin:end]))
+        if header["format"] != _FORMAT:
+            raise self._damaged(path, f"it has format {header['format']}, this is for format {_FORMAT}")
+        self._check(header["fingerprint"])
+        if arrays:
+            if header["arrays"] != json.loads(json.dumps(_layout(arrays))):
+                raise JournalError(
+                    f"the journal in {self._path} is of another run: it keeps arrays of "
+                    f"{header['arrays']}, and those of this run are {_layout(arrays)}"
+                )
+            for array in arrays:
+                source = np.frombuffer(body[end : end + array.nbytes], array.dtype).reshape(array.shape)
+                # Not through what a subclass makes of indices, such as Devito's arrays of several processes.
+                np.asarray(array)[...] = source
+                end += array.nbytes
+        return header
+
+    def _check(self, fingerprint: dict[str, Any]) -> None:
+        """Raise unless an entry is of this run."""
+        for name, value in self._fingerprint.items():
+            if fingerprint.get(name) != value:
+                raise JournalError(
+                    f"the journal in {self._path} is of another run: its {name} is "
+                    f"{fingerprint.get(name)!r}, that of this run is {value!r}; go on with that run, or "
+                    "remove the directory to start anew"
+                )
+
+    def _damaged(self, path: str, why: str) -> JournalError:
+        return JournalError(
+            f"the journal entry {path} cannot be used: {why}; remove the directory to start anew"
+        )
+
+
+class Journalled(Iterator[Any]):
+    """Instructions, before which entries are written where it is time.
+
+    Parameters
+    ----------
+    course : Course
+        The instructions; each is taken to be carried out when the next is asked for.
+    journal : Journal
+        Tells when it is time.
+    write : callable
+        Writes an entry.
+    """
+
+    def __init__(self, course: Course, journal: Journal, write: Callable[[], object]) -> None:
+        self._course = course
+        self._journal = journal
+        self._write = write
+
+    def __iter__(self) -> Journalled:
+        return self
+
+    def __next__(self) -> Any:
+        self._course.carried_out()
+        if self._journal.due:
+            self._write()
+        return next(self._course)
+
+
+def arrays_of(given: Arrays) -> list[npt.NDArray[Any]]:
+    """Return the arrays that were given, or those that a function returns.
+
+    Raises
+    ------
+    TypeError
+        There is something else among them.
+    """
+    arrays: list[Any] = list(given() if callable(given) else given)
+    for array in arrays:
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray) or array.dtype.hasobject:
+            raise TypeError(f"resume_arrays must be numpy arrays of numbers, got {type(array).__name__}")
+        if not array.flags.writeable:
+            raise TypeError("resume_arrays must be writable, got a read-only array")
+    return arrays
+
+
+def digest_of(arrays: Sequence[npt.NDArray[Any]]) -> str:
+    """Return what tells the contents of arrays from others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(_bytes(array))
+    return digest.hexdigest()
+
+
+def _layout(arrays: Sequence[npt.NDArray[Any]]) -> list[tuple[list[int], str]]:
+    return [(list(array.shape), array.dtype.str) for array in arrays]
+
+
+def _bytes(array: npt.NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write_all(file: Any, data: memoryview) -> None:
+    done = 0
+    while done < len(data):
+        done += file.write(data[done:])
+
+
+def _sync_folder(path: str) -> None:
+    """Have the system remember the names in a directory."""
+    if os.name == "posix":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _listed(folder: str) -> list[str]:
+    """Return the names in a directory, which need not exist."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _is_ours(name: str) -> bool:
+    return name in ("lock", "snapshots", "turn", "turn.new") or name.startswith("entry-")
+
+
+def _lock(path: str, folder: str) -> int | None:
+    """Lock a file as long as this process lives; raise JournalError where another one has it.
+
+    Raise FileNotFoundError where the one that had it was just removing it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        os.close(fd)
+        raise JournalError(
+            f"another process uses the journal in {folder}; wait for it, or name another directory"
+        ) from None
+    try:
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+    raise FileNotFoundError(f"{path} was removed")

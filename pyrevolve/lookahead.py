@@ -1,0 +1,112 @@
+"""Tell storages what will be loaded, before its turn comes."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .crevolve import Kind
+
+__all__ = ["LookAhead"]
+
+#: No more instructions than this are drawn from the schedule ahead of time.
+_HORIZON = 2048
+
+
+class LookAhead:
+    """The instructions of a schedule, whose loads are announced ahead of time.
+
+    Parameters
+    ----------
+    instructions : iterator of Instruction
+        The schedule.
+    ahead : sequence of int
+        By tier: how many loads may be announced at once; see `Storage.ahead`.
+    announce : callable
+        Called with tier and slot of a load that will come, in the order in which they come, and once the
+        slot has been saved.
+
+    Notes
+    -----
+    An instruction is taken to be carried out when the next one is asked for.
+    """
+
+    def __init__(
+        self, instructions: Iterator[Any], ahead: Sequence[int], announce: Callable[[int, int], object]
+    ) -> None:
+        self._source = instructions
+        self._ahead = {tier: most for tier, most in enumerate(ahead) if most > 0}
+        self._announce = announce
+        self._drawn: collections.deque[Any] = collections.deque()
+        #: Loads that were drawn and neither announced nor carried out, by tier: the slot, and how many saves
+        #: of it come before.
+        self._waiting: dict[int, collections.deque[tuple[int, int]]] = {
+            tier: collections.deque() for tier in self._ahead
+        }
+        #: How many loads are announced and not carried out, by tier.
+        self._announced = dict.fromkeys(self._ahead, 0)
+        #: How many saves of a slot were drawn, and carried out.
+        self._saves: collections.Counter[tuple[int, int]] = collections.Counter()
+        self._saved: collections.Counter[tuple[int, int]] = collections.Counter()
+        self._saving: tuple[int, int] | None = None
+        self._ended = False
+
+    def __iter__(self) -> LookAhead:
+        return self
+
+    def __next__(self) -> Any:
+        if self._saving is not None:  # it was carried out
+            self._saved[self._saving] += 1
+            self._saving = None
+        self._draw()
+        self._tell()
+        if not self._drawn:
+            raise StopIteration
+        instruction = self._drawn.popleft()
+        if instruction.tier in self._ahead and instruction.slot >= 0:
+            tier = instruction.tier
+            if instruction.kind is Kind.SAVE:
+                self._saving = tier, instruction.slot
+            elif instruction.kind is Kind.LOAD:
+                if self._announced[tier]:
+                    self._announced[tier] -= 1
+                else:
+                    self._waiting[tier].popleft()
+        return instruction
+
+    def _draw(self) -> None:
+        """Draw instructions until enough loads are known of every tier, and at least one."""
+        drawn, waiting = self._drawn, self._waiting
+        while not self._ended and (
+            not drawn
+            or (
+                len(drawn) < _HORIZON
+                and any(
+                    self._announced[tier] + len(waiting[tier]) < most for tier, most in self._ahead.items()
+                )
+            )
+        ):
+            instruction = next(self._source, None)
+            if instruction is None:
+                self._ended = True
+                return
+            drawn.append(instruction)
+            if instruction.tier in self._ahead and instruction.slot >= 0:
+                where = instruction.tier, instruction.slot
+                if instruction.kind is Kind.LOAD:
+                    waiting[instruction.tier].append((instruction.slot, self._saves[where]))
+                elif instruction.kind is Kind.SAVE:
+                    self._saves[where] += 1
+
+    def _tell(self) -> None:
+        """Announce the loads that come next, as far as their slots are saved."""
+        for tier, most in self._ahead.items():
+            waiting = self._waiting[tier]
+            while waiting and self._announced[tier] < most:
+                slot, saves = waiting[0]
+                if self._saved[tier, slot] < saves:
+                    break
+                waiting.popleft()
+                self._announce(tier, slot)
+                self._announced[tier] += 1
