@@ -57,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--shape", type=int, nargs="+", metavar="N", help="shape of a raw model file, x slowest, z fastest"
     )
+    result.add_argument(
+        "--compression",
+        choices=("lz4", "zstd", "pcodec"),
+        help="compress snapshots where the plan finds that faster (needs pyrevolve[compression])",
+    )
     result.add_argument("--spacing", type=positive, default=7.5, help="grid spacing [m], default 7.5")
     result.add_argument(
         "--size", type=int, default=301, help="points a side of the generated model, default 301"
@@ -190,6 +195,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
                 memory=memory,
                 disk=options.disk,
                 disk_dir=options.disk_dir,
+                compression=options.compression,
                 arguments=shot.arguments(),
             )
         )
@@ -199,10 +205,8 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
         ring_bytes = adjoint.memory_held
 
         def in_use() -> int:
-            storage = None if adjoint.revolver is None else adjoint.revolver.storage
-            if not isinstance(storage, MemoryStorage):
-                return ring_bytes
-            return ring_bytes + storage.state_nbytes * sum(t is not None for t in storage.timesteps)
+            storages = () if adjoint.revolver is None else adjoint.revolver.storages
+            return ring_bytes + sum(_in_use(each) for each in storages if isinstance(each, MemoryStorage))
 
         watch.in_use = in_use
         print("gradient   forward and reverse sweep ...", flush=True)
@@ -225,12 +229,13 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
         )
         print(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
         if plan.n_on_disk:
-            copies = adjoint.profiler.tiers[1]
-            waited = (copies.saves.nanoseconds + copies.loads.nanoseconds) / 1e9
+            hidden = sum(tier.transfers.hidden_seconds for tier in adjoint.profiler.tiers)
             print(
                 f"disk       {format_bytes(adjoint.disk_held)} held; {plan.predicted_wait:.2f} s of waiting "
-                f"predicted, {waited:.2f} s waited"
+                f"predicted, {adjoint.profiler.waited_seconds:.2f} s waited, {hidden:.2f} s hidden"
             )
+        if plan.compressed:
+            print(f"compressed {adjoint.compression_ratio:.2f} times smaller; {adjoint.compression_error}")
         print(
             f"memory     {format_bytes(adjoint.memory_held)} of {format_bytes(memory)} held; "
             f"store-all would take {format_bytes(store_all)}, "
@@ -258,6 +263,14 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
         verification = adjoint.verify(compute)
         print(verification)
         return 0 if verification.passed else 1
+
+
+def _in_use(storage: MemoryStorage) -> int:
+    """Return how many bytes of a storage are full; may be called while it is used by another thread."""
+    left = storage.bytes_left
+    if left is not None:
+        return storage.nbytes - left
+    return storage.state_nbytes * sum(t is not None for t in storage.timesteps)
 
 
 if __name__ == "__main__":

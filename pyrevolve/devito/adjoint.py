@@ -11,24 +11,30 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from devito import Buffer
 
+from ..arrangement import make_storages, tiers_for
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..checkpoint import Operator
-from ..costs import RELATIVE_COSTS, Costs
+from ..compression import Compression, CompressionError, CompressionLike, as_compression
+from ..costs import RELATIVE_COSTS, CompressionCosts, Costs
 from ..errors import BudgetError, ScheduleError
-from ..planning import Plan, plan
+from ..journal import Journal, digest_of
+from ..planning import plan
+from ..plans import Plan, Tier
 from ..profiling import Profiler
 from ..revolver import Revolver
 from ..schedules import Revolve, Schedule
-from ..storage import DiskStorage, MemoryStorage, Storage
-from ..storage.memory import slot_nbytes
+from ..storage import DiskStorage, Storage
+from ..storage.slots import SlotStorage, slot_nbytes
+from ..team import Team
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
-from .measure import measure_costs
+from .measure import measure_compression, measure_costs
 from .operator import DevitoOperator, TimeRange
 from .problem import Analysis, Problem, analyse
 from .retention import FieldState, Retention
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_RING", "CheckpointedAdjoint"]
 
 _LOG = logging.getLogger("pyrevolve.devito")
+
+_T = TypeVar("_T")
 
 _NOTHING = TimeRange(0, -1)
 
@@ -71,7 +79,12 @@ class CheckpointedAdjoint:
         Budget for the forward fields' rings and all snapshots together: bytes, or a string such as ``"2
         GiB"``. None: half of the memory that is free (``PYREVOLVE_MEMORY`` names another size or share).
     disk : int, float or str, optional
-        Budget for snapshots on disk, beside `memory`. None: none are put there.
+        Budget for snapshots on disk, beside `memory`: they are written behind the run and read ahead of it.
+        None: none are put there.
+    compression : str, codec or Compression, optional
+        ``"lz4"``, ``"zstd"``, ``"pcodec"``, or what `pyrevolve.compression` makes: snapshots may be
+        compressed, where the plan finds that to be faster. What it makes of this wavefield is measured in one
+        forward sweep. Lossy compression changes the gradient; see `Compression`. None: they are not.
     disk_dir : path-like, optional
         A directory for them; None: where temporary files go. A file in it is removed by ``close()``.
     n_checkpoints : int, optional
@@ -98,6 +111,16 @@ class CheckpointedAdjoint:
         `pyrevolve.measure_costs`; *name a changed problem anew*. None: they are not kept.
     threads : int, optional
         Threads for copies of snapshots; None: see `pyrevolve.MemoryStorage`.
+    resume : path-like, optional
+        A directory for a journal, from which the same script goes on after its process was killed, and ends
+        with the same gradient bit for bit: `Revolver` tells how. What the operators write is kept in it; that
+        models and sources are the same is checked. With MPI, each process has a directory of its own there.
+        None: there is no journal.
+    resume_interval : float
+        Seconds between two entries of the journal, >= 0.
+    resume_key : str
+        What a shot is called: a journal is only for a shot of the same name. Empty: shots are counted; set
+        the attribute of this name before each ``forward()`` where a script does not begin with the first.
     self_check : bool
         Run with poisoned rings (see `pyrevolve.devito.verify`): slower, and wrong assumptions about what
         the rings retain turn into NaN instead of wrong numbers.
@@ -142,6 +165,7 @@ class CheckpointedAdjoint:
         memory: Bytes | None = None,
         disk: Bytes | None = None,
         disk_dir: str | os.PathLike[str] | None = None,
+        compression: CompressionLike | None = None,
         n_checkpoints: int | None = None,
         window: int | None = None,
         arguments: Mapping[str, Any] | None = None,
@@ -153,6 +177,9 @@ class CheckpointedAdjoint:
         cache: str | None = None,
         threads: int | None = None,
         self_check: bool = False,
+        resume: str | os.PathLike[str] | None = None,
+        resume_interval: float = 60.0,
+        resume_key: str = "",
     ) -> None:
         if not callable(build):
             raise TypeError(f"build must be a function build(save), got {type(build).__name__}")
@@ -160,6 +187,8 @@ class CheckpointedAdjoint:
             raise ValueError("n_checkpoints= and memory= exclude each other; give one of them")
         if n_checkpoints is not None and disk is not None:
             raise ValueError("n_checkpoints= and disk= exclude each other; give memory= beside disk=")
+        if n_checkpoints is not None and compression is not None:
+            raise ValueError("n_checkpoints= and compression= exclude each other; give memory= beside it")
         if disk is None and disk_dir is not None:
             raise ValueError("disk_dir= is of no use without disk=, the budget there")
         if initial not in ("zeros", "keep") and not callable(initial):
@@ -177,8 +206,17 @@ class CheckpointedAdjoint:
         self.self_check = self_check
         self._revolver: Revolver | None = None
         self._storages: tuple[Storage, ...] = ()
+        #: What the storages were made for.
+        self._tiers: tuple[Tier, ...] = ()
         self._disk = disk
+        self._compression = None if compression is None else as_compression(compression)
+        self._compression_costs: CompressionCosts | None = None
+        self._team: Team | None = None
         self._disk_dir = tempfile.gettempdir() if disk_dir is None else disk_dir
+        self._resume = None if resume is None else (resume, resume_interval)
+        self._resume_key = str(resume_key)
+        self._journal: Journal | None = None
+        self._reversing = False
         self._poison: Poison | None = None
         self._turned = False
         self._closed = False
@@ -187,7 +225,7 @@ class CheckpointedAdjoint:
         self._most_snapshots = 0
         self._planned: Callable[..., Plan] = plan
         self._forward_range = _NOTHING
-        self._forced: Schedule | None = None
+        self._forced: tuple[Plan | None, Schedule] | None = None
 
         budget = None
         if n_checkpoints is None:
@@ -250,14 +288,40 @@ class CheckpointedAdjoint:
         return self._revolver.profiler
 
     @property
+    def resume_key(self) -> str:
+        """What the next shot is called in the journal; may be set before ``forward()``."""
+        return self._resume_key
+
+    @resume_key.setter
+    def resume_key(self, key: str) -> None:
+        self._resume_key = str(key)
+
+    @property
     def memory_held(self) -> int:
-        """Bytes that the forward fields and the snapshots take now."""
-        return self._made.forward_bytes + sum(storage.nbytes for storage in self._storages[:1])
+        """Bytes that the forward fields, the snapshots in RAM, and those on their way take now."""
+        held = sum(storage.staging_nbytes for storage in self._storages)
+        held += sum(storage.nbytes for storage in self._storages if not isinstance(storage, DiskStorage))
+        return self._made.forward_bytes + held
 
     @property
     def disk_held(self) -> int:
         """Bytes that snapshots take on disk now."""
-        return sum(storage.nbytes for storage in self._storages[1:])
+        return sum(storage.nbytes for storage in self._storages if isinstance(storage, DiskStorage))
+
+    @property
+    def compression_ratio(self) -> float:
+        """How many times smaller the snapshots of compressed tiers have become so far; 1.0 without any."""
+        ratios = [storage.compression_ratio for storage in self._storages if isinstance(storage, SlotStorage)]
+        return max(ratios, default=1.0)
+
+    @property
+    def compression_error(self) -> CompressionError:
+        """The largest errors that lossy compression has made of snapshots so far."""
+        worst = CompressionError()
+        for storage in self._storages:
+            if isinstance(storage, SlotStorage):
+                worst = worst.with_those_of(storage.compression_error)
+        return worst
 
     def __repr__(self) -> str:
         return (
@@ -302,6 +366,10 @@ class CheckpointedAdjoint:
         if self._poison is not None:
             self._prepare_poison(self._poison)
         made.runner.use(made.forward)
+        self._reversing = False
+        if self._journal is not None:
+            self._journal.key = self._resume_key
+            self._journal.inputs = {"models and sources": digest_of(_inputs(made))}
         revolver.apply_forward()
         made.forward.finish()
         self._shot = arguments
@@ -339,7 +407,8 @@ class CheckpointedAdjoint:
         span = self._prepare(made.reverse, self._reverse_arguments(made, arguments))
         self._check_ranges(self._forward_range, span, made.shift)
         schedule = revolver.schedule
-        again = isinstance(schedule, Revolve) and schedule.forward_steps > schedule.n_timesteps
+        assert isinstance(schedule, Schedule)
+        again = schedule.forward_steps > schedule.n_timesteps
         runner = made.forward
         if again:
             if made.recompute is not None:
@@ -352,13 +421,15 @@ class CheckpointedAdjoint:
                         f"but the forward sweep ran {self._forward_range.first} ... "
                         f"{self._forward_range.last}"
                     )
-            self._check_repeatable(made, runner)
+            # A process without receivers has no arrays that could overlap.
+            self._together(self._check_repeatable)(made, runner)
         if self._adjoint == "zeros":
             arrays = made.reverse.arrays()
             for name in made.analysis.adjoint_fields:
                 arrays[name].fill(0)
         made.runner.use(runner)
         self._turned = False
+        self._reversing = True
         revolver.apply_reverse()
         made.reverse.finish()
 
@@ -404,6 +475,8 @@ class CheckpointedAdjoint:
         """Give the memory of the snapshots back; may be called again."""
         if self._revolver is not None:
             self._revolver.close()
+        if self._journal is not None:
+            self._journal.close()
         self._close_storages()
         self._turned = False
         self._closed = True
@@ -426,6 +499,14 @@ class CheckpointedAdjoint:
         self._check_known(made)
         span = made.forward_range
         n = span.n_timesteps
+        if self._team is not None:
+            sizes = sizes.agreed(self._team)
+            if budget is not None:
+                (budget,) = self._team.least([budget])
+            if self._disk is not None:
+                (self._disk,) = self._team.least([parse_bytes(self._disk, "disk")])
+        if self._compression is not None and n > 0:
+            self._compression_costs = self._measure_compression(made, n, self._compression)
         measure = costs is None and n > 0 and not (n_checkpoints is not None and window is not None)
         directory = None if self._disk is None else self._disk_dir
         if measure:
@@ -467,17 +548,30 @@ class CheckpointedAdjoint:
 
     def _measure(self, made: _Made, n: int, **options: Any) -> Costs:
         """Measure the costs of what was made; options as for `pyrevolve.measure_costs`."""
-        return measure_costs(made.forward, made.reverse, made.checkpoint, n, threads=self._threads, **options)
+        return measure_costs(
+            made.forward, made.reverse, made.checkpoint, n, threads=self._threads, team=self._team, **options
+        )
+
+    def _measure_compression(self, made: _Made, n: int, compression: Compression) -> CompressionCosts:
+        """Measure what compression makes of the wavefield of one shot, with what is known of shots now."""
+        if self._initial != "keep":
+            made.checkpoint.set_initial()
+        return measure_compression(
+            made.forward, made.checkpoint, n, compression, threads=self._threads, team=self._team
+        )
 
     def _probe(self, budget: int | None) -> tuple[_Made, _Sizes]:
         """Build on a short ring that takes no more than half of the budget."""
         analysis = self._analyse(PROBE_RING)
+        self._team = team_of(analysis)
         rings = [field for field in analysis.fields if _follows(field, PROBE_RING)]
         slice_bytes = sum(field.slice_bytes for field in rings)
         ring = PROBE_RING
         if budget is not None and slice_bytes * ring > budget // 2:
             least = max(_slices_at_most(field) for field in analysis.fields) + 1
             ring = max(least, min(ring, budget // 2 // slice_bytes))
+        if self._team is not None:
+            (ring,) = self._team.least([ring])
         if ring != PROBE_RING:
             del rings, analysis
             analysis = self._analyse(ring)
@@ -560,6 +654,7 @@ class CheckpointedAdjoint:
             lag=made.retained.lag,
             initial_state="free" if self._free else "stored",
             costs=costs,
+            compression=self._compression_costs,
         )
         return self._planned(
             n,
@@ -721,15 +816,18 @@ class CheckpointedAdjoint:
 
     # --- running --------------------------------------------------------------------------------------------
 
-    def _schedule_for(self, n: int) -> Schedule:
-        """Return the schedule of a shot of n timesteps: the window is built in, snapshots fill the budget."""
+    def _schedule_for(self, n: int) -> tuple[Plan | None, Schedule]:
+        """Return the schedule of a shot of n timesteps: the window is built in, snapshots fill the budget.
+
+        With it comes the plan where that tells the tiers; None: all snapshots are in RAM.
+        """
         chosen = self._plan
-        if self._disk is not None:
+        if self._disk is not None or self._compression is not None:
             same = n == chosen.n_timesteps
             plan_here = (
                 chosen if same else self._planned(n, min_window=chosen.window, max_window=chosen.window)
             )
-            return plan_here.schedule
+            return plan_here, plan_here.schedule
         schedule = Revolve(
             n,
             max(self._most_snapshots, 0 if self._free else 1),
@@ -746,7 +844,7 @@ class CheckpointedAdjoint:
                 required,
                 chosen.memory,
             )
-        return schedule
+        return None, schedule
 
     def _revolver_for(self, n: int) -> Revolver:
         """Return a driver for n timesteps, with the storage of earlier shots where that is large enough."""
@@ -755,19 +853,27 @@ class CheckpointedAdjoint:
         if self._revolver is not None and self._revolver.n_timesteps == n and poisoned == self.self_check:
             self._revolver.reset()
             return self._revolver
-        if self._forced is not None and self._forced.n_timesteps != n:
-            raise ValueError(f"a shot of {n} timesteps cannot be verified over {self._forced.n_timesteps}")
-        schedule = self._schedule_for(n) if self._forced is None else self._forced
-        slots = [tier.peak for tier in schedule.counts.tiers]
-        if len(slots) != len(self._storages) or any(
-            storage.n_slots < needed for storage, needed in zip(self._storages, slots, strict=True)
-        ):
+        if self._forced is not None and self._forced[1].n_timesteps != n:
+            raise ValueError(f"a shot of {n} timesteps cannot be verified over {self._forced[1].n_timesteps}")
+        chosen, schedule = self._schedule_for(n) if self._forced is None else self._forced
+        tiers = tiers_for(schedule, chosen)
+        # A verification is not to be resumed.
+        journal = self._together(self._open_journal)() if self._forced is None else None
+        if not _suffice(self._tiers, tiers) or not self._storages:
             self._close_storages()
-            arrays = made.checkpoint.get_data(0)
-            memory = MemoryStorage(slots[0], arrays, threads=self._threads)
-            self._storages = (memory,)
-            if len(slots) > 1:
-                self._storages += (DiskStorage(slots[1], arrays, directory=self._disk_dir),)
+            self._storages = self._together(make_storages)(
+                made.checkpoint,
+                schedule,
+                chosen,
+                self._threads,
+                self._disk_dir,
+                self._compression,
+                None if journal is None else journal.path,
+            )
+            self._tiers = tiers
+        if journal is not None and self._revolver is not None:
+            journal.finish()
+            journal.next_shot()
         self._poison = None
         checkpoint: Any = made.checkpoint
         forward: Any = made.runner
@@ -775,20 +881,59 @@ class CheckpointedAdjoint:
         if self.self_check:
             self._poison = Poison(made.checkpoint, forward, reverse, made.shift)
             checkpoint, forward, reverse = self._poison.checkpoint, self._poison.forward, self._poison.reverse
-        self._revolver = Revolver(checkpoint, forward, reverse, schedule=schedule, storage=self._storages)
+        self._revolver = Revolver(
+            checkpoint,
+            forward,
+            reverse,
+            schedule=schedule,
+            storage=self._storages,
+            costs=None if chosen is None else chosen.costs,
+            comm=None if self._team is None else self._team.comm,
+            resume=journal,
+            resume_arrays=None if journal is None else self._written,
+        )
         for storage in self._storages:
             storage.clear()
         return self._revolver
 
+    def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
+        """Return a function that raises in all processes where it raises in one; it must not communicate."""
+        return work if self._team is None else self._team.guarded(work)
+
+    def _open_journal(self) -> Journal | None:
+        """Return the journal, which is one for all shots; None where none is asked for."""
+        if self._journal is None and self._resume is not None:
+            path, interval = self._resume
+            self._journal = Journal(path, interval=interval, team=self._team)
+        return self._journal
+
+    def _written(self) -> list[npt.NDArray[Any]]:
+        """Return the arrays that the sweep under way has written, besides the forward rings."""
+        made = self._made
+        rings = {field.name for field in made.analysis.fields}
+        found = [
+            array
+            for name, array in made.forward.arrays().items()
+            if made.analysis.forward[name].writes and name not in rings
+        ]
+        if self._reversing:
+            found += [
+                array
+                for name, array in made.reverse.arrays().items()
+                if made.analysis.reverse[name].writes and name not in rings
+            ]
+        return found
+
     @contextlib.contextmanager
-    def _verifying(self, schedule: Schedule, *, self_check: bool) -> Iterator[None]:
-        """Run shots by another schedule, in a storage of its own."""
+    def _verifying(self, chosen: Plan | None, schedule: Schedule, *, self_check: bool) -> Iterator[None]:
+        """Run shots by another schedule, in storages of its own: those of a plan, if there is one."""
         self._check_open()
-        kept = self._forced, self.self_check, self._limit, self._storages
-        self._forced, self.self_check, self._limit, self._storages = (
-            schedule,
+        kept = self._forced, self.self_check, self._limit, self._storages, self._tiers
+        self._forced, self.self_check, self._limit, self._storages, self._tiers = (
+            (chosen, schedule),
             self_check,
             schedule.n_timesteps,
+            (),
             (),
         )
         self._revolver = self._poison = None
@@ -796,7 +941,7 @@ class CheckpointedAdjoint:
             yield
         finally:
             self._close_storages()
-            self._forced, self.self_check, self._limit, self._storages = kept
+            self._forced, self.self_check, self._limit, self._storages, self._tiers = kept
             self._revolver = self._poison = None
             self._turned = False
 
@@ -805,6 +950,7 @@ class CheckpointedAdjoint:
         for storage in self._storages:
             storage.close()
         self._storages = ()
+        self._tiers = ()
 
     def _prepare_poison(self, poison: Poison) -> None:
         """Put x_0 into the fields, find out what the forward operator writes, and poison the rest."""
@@ -897,6 +1043,15 @@ class _Sizes:
     min_window: int
     max_window: int | None
 
+    def agreed(self, team: Team) -> _Sizes:
+        """Return what all processes can plan with: the largest bytes of any of them."""
+        slice_bytes, state_bytes, fixed_bytes = team.greatest(
+            [self.slice_bytes, self.state_bytes, self.fixed_bytes]
+        )
+        return dataclasses.replace(
+            self, slice_bytes=slice_bytes, state_bytes=state_bytes, fixed_bytes=fixed_bytes
+        )
+
     @classmethod
     def of(cls, made: _Made) -> _Sizes:
         kept = made.retained
@@ -925,6 +1080,35 @@ class _Sizes:
         return cls(
             slice_bytes, state_bytes, fixed_bytes + gap * slice_bytes, gap, smallest, least, max_window
         )
+
+
+def _inputs(made: _Made) -> list[npt.NDArray[Any]]:
+    """Return what the forward operator reads and does not write: models, sources."""
+    return [
+        array
+        for name, array in sorted(made.forward.arrays().items())
+        if not made.analysis.forward[name].writes
+    ]
+
+
+def team_of(analysis: Analysis) -> Team | None:
+    """Return the processes among which the grid is divided; None where there is one only."""
+    for field in analysis.fields:
+        distributor = field.function.grid.distributor
+        if distributor.nprocs > 1:
+            return Team(distributor.comm)
+    return None
+
+
+def _suffice(made: Sequence[Tier], wanted: Sequence[Tier]) -> bool:
+    """Return whether storages that were made for some tiers serve others as well."""
+    return len(made) == len(wanted) and all(
+        one.medium == other.medium
+        and one.compressed == other.compressed
+        and bool(one.slots) >= bool(other.slots)
+        and (one.nbytes >= other.nbytes if one.compressed else one.slots >= other.slots)
+        for one, other in zip(made, wanted, strict=True)
+    )
 
 
 def _slices_at_most(field: FieldState) -> int:

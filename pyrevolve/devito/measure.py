@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,13 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..costs import Costs
-from ..measuring import measure_with_disk, slots_for, time_operators
+from ..compression import Compression
+from ..costs import CompressionCosts, Costs
+from ..measuring import measure_with_disk, sample_compression, slots_for, time_operators
 from ..storage import MemoryStorage
+from ..team import Team
 from .checkpoint import TimeFunctionCheckpoint
 from .operator import DevitoOperator
 
-__all__ = ["measure_costs", "preserved"]
+__all__ = ["measure_compression", "measure_costs", "preserved"]
+
+_LOG = logging.getLogger("pyrevolve.devito")
 
 
 def measure_costs(
@@ -28,6 +33,7 @@ def measure_costs(
     threads: int | None = None,
     directory: str | os.PathLike[str] | None = None,
     cache: str | None = None,
+    team: Team | None = None,
 ) -> Costs:
     """Measure the costs on prepared operators, with a wavefield that is not zero.
 
@@ -41,6 +47,8 @@ def measure_costs(
         Timesteps of the whole range, >= 1.
     threads, directory, cache
         As for `pyrevolve.measure_costs`.
+    team : Team, optional
+        The processes among which the grid is divided.
 
     Returns
     -------
@@ -53,20 +61,89 @@ def measure_costs(
     operators write are put back as they were; the forward fields are zero afterwards.
     """
 
-    def measure() -> Costs:
+    def prepare(stack: contextlib.ExitStack) -> MemoryStorage:
+        stack.enter_context(preserved([forward, reverse], checkpoint))
+        stack.callback(checkpoint.clear)
         slots = slots_for(checkpoint.state_bytes)
-        with (
-            preserved([forward, reverse], checkpoint),
-            contextlib.ExitStack() as stack,
-            MemoryStorage(slots, checkpoint.get_data(0), threads=threads) as storage,
-        ):
-            stack.callback(checkpoint.clear)
-            _fill(checkpoint)
-            for slot in range(slots):
-                storage.save(slot, checkpoint.get_data(0), 0)
-            return time_operators(checkpoint, forward, reverse, storage, n_timesteps, disposable=True)
+        storage = stack.enter_context(MemoryStorage(slots, checkpoint.get_data(0), threads=threads))
+        _fill(checkpoint)
+        for slot in range(slots):
+            storage.save(slot, checkpoint.get_data(0), 0)
+        return storage
 
-    return measure_with_disk(measure, checkpoint, checkpoint.state_bytes, directory, threads, cache)
+    def measure() -> Costs:
+        with contextlib.ExitStack() as stack:
+            storage = (prepare if team is None else team.guarded(prepare))(stack)
+            return time_operators(
+                checkpoint, forward, reverse, storage, n_timesteps, disposable=True, team=team
+            )
+
+    if team is not None and cache is not None:
+        raise ValueError("cache= is not for several processes: leave it out")
+    costs = measure_with_disk(
+        measure, checkpoint, checkpoint.state_bytes, directory, threads, cache, team=team
+    )
+    return costs if team is None else team.first(costs)
+
+
+def measure_compression(
+    forward: DevitoOperator,
+    checkpoint: TimeFunctionCheckpoint,
+    n_timesteps: int,
+    compression: Compression,
+    *,
+    threads: int | None = None,
+    team: Team | None = None,
+) -> CompressionCosts:
+    """Measure what compression makes of the forward fields, in one sweep from the state that they hold.
+
+    Parameters
+    ----------
+    forward : DevitoOperator
+        Prepared for the whole range.
+    checkpoint : TimeFunctionCheckpoint
+        The forward fields.
+    n_timesteps : int
+        Timesteps of the whole range, >= 1.
+    compression, threads
+        As for `pyrevolve.measure_compression`.
+    team : Team, optional
+        The processes among which the grid is divided.
+
+    Returns
+    -------
+    CompressionCosts
+        As from `pyrevolve.measure_compression`.
+
+    Notes
+    -----
+    All arrays that the operator writes are put back as they were, the state that the forward fields hold
+    included. Where the wavefield stays zero, because the sources are not known yet, noise is measured
+    instead, which hardly gets smaller.
+    """
+    state = checkpoint.get_data(0)
+    kept = [array.copy() for array in state]
+    try:
+        with preserved([forward], checkpoint):
+            found = sample_compression(
+                checkpoint, forward, n_timesteps, compression, threads=threads, team=team
+            )
+            silent = not any(np.any(array) for array in checkpoint.get_data(n_timesteps))
+            if team is not None:
+                (silent,) = (bool(value) for value in team.least([silent]))
+            if silent:
+                _LOG.warning(
+                    "the forward operator leaves the wavefield zero: compression is measured on noise"
+                )
+                _fill(checkpoint)
+                found = sample_compression(
+                    checkpoint, forward, 1, compression, samples=1, threads=threads, team=team
+                )
+            return found
+    finally:
+        checkpoint.clear()
+        for array, copy in zip(state, kept, strict=True):
+            array[...] = copy
 
 
 @contextlib.contextmanager
@@ -98,7 +175,8 @@ def _fill(checkpoint: TimeFunctionCheckpoint) -> None:
     """Fill the domain of every slice with noise of a small amplitude; halos stay as they are."""
     generator = np.random.default_rng(0)
     for field in checkpoint.fields:
-        data = field.function.data
+        # The part of this process, which Devito would otherwise take for a part of the whole.
+        data = np.asarray(field.function.data)
         noise = generator.uniform(-1e-3, 1e-3, size=data.shape[1:])
         if not np.issubdtype(data.dtype, np.inexact):
             continue

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from devito import Buffer
 
 from ..budget import Bytes, available_memory, format_bytes, parse_bytes
+from ..plans import Plan
 from ..schedules import Revolve, Schedule
 from .errors import UnsupportedOperatorError
 from .problem import Problem
@@ -205,12 +206,12 @@ def verify(
     expected = _results(shot(stored))
     stored.close()
 
-    schedule = _schedule(adjoint, count, n_checkpoints, window)
-    with adjoint._verifying(schedule, self_check=False):
+    chosen, schedule = _schedule(adjoint, count, n_checkpoints, window)
+    with adjoint._verifying(chosen, schedule, self_check=False):
         found = _results(shot(adjoint))
     checked: dict[str, bool] | None = None
     if self_check:
-        with adjoint._verifying(schedule, self_check=True):
+        with adjoint._verifying(chosen, schedule, self_check=True):
             poisoned = _results(shot(adjoint))
         checked = {
             name: _same(expected[name], poisoned.get(name))
@@ -417,10 +418,15 @@ def _is_read(adjoint: CheckpointedAdjoint, name: str) -> bool:
 
 def _schedule(
     adjoint: CheckpointedAdjoint, count: int, n_checkpoints: int | None, window: int | None
-) -> Schedule:
-    """Return the schedule of the checkpointed run that is compared."""
+) -> tuple[Plan | None, Schedule]:
+    """Return the schedule of the checkpointed run that is compared, and the plan for the tiers, if any."""
     plan = adjoint.plan
-    if plan.n_on_disk and n_checkpoints is None and window is None and count > plan.window:
+    if (
+        (plan.n_on_disk or plan.compressed)
+        and n_checkpoints is None
+        and window is None
+        and count > plan.window
+    ):
         return adjoint._schedule_for(count)
     least = max(1, plan.lookback)
     most = plan.window
@@ -432,7 +438,7 @@ def _schedule(
         raise ValueError(f"window must be between {least} and {most}, the plan's, got {window}")
     if n_checkpoints is None:
         n_checkpoints = max(plan.n_snapshots, 0 if plan.initial_state == "free" else 1)
-    return Revolve(
+    return None, Revolve(
         count,
         n_checkpoints,
         window=window,
