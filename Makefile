@@ -91,7 +91,7 @@ sanitize: system-tools
 	cd tests && \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-	    ../.venv-sanitize/bin/pytest -p no:cacheprovider --capture=sys $(ARGS)
+	    ../.venv-sanitize/bin/pytest -p no:cacheprovider --capture=sys -m "not slow and not processes" $(ARGS)
 
 # --- style ----------------------------------------------------------------------------------------------------
 
@@ -124,6 +124,8 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/machine.py
 	.venv/bin/python benchmarks/schedules.py
 	.venv/bin/python benchmarks/gradient.py $(ARGS)
+	.venv/bin/pip install --quiet --disable-pip-version-check '.[disk,zfp]'
+	.venv/bin/python benchmarks/storage.py $(BENCH_MODEL)
 
 dist: .venv-lint/installed
 	rm -rf dist

@@ -23,6 +23,9 @@ WORKER = Path(__file__).with_name("gradient_worker.py")
 #: Slices held: for pyrevolve 2.2.8 a plain field of 3 slices and 2 for every checkpoint.
 SLICES = (23, 43, 103, 203)
 WANTED = {23: 1.5, 43: 1.6, 103: 1.8, 203: 2.05}
+#: Slices held beside a disk, and what is wanted there: times store-all, and times the speed of 2.2.8 with the
+#: slices named.
+WITH_DISK, MOST_TIMES_STORE_ALL, FASTER_THAN = 26, 1.45, (23, 2.5)
 
 
 def main() -> None:
@@ -39,11 +42,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="processes per configuration")
     parser.add_argument("--shots", type=int, default=3, help="shots per process, the first one not counted")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--disk", default="8 GiB", help="budget on disk, for the row with a disk")
+    parser.add_argument("--disk-dir", type=Path, help="where; by default benchmarks/results")
     parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8 and Devito")
     parser.add_argument("--csv", type=Path, default=ROOT / "benchmarks" / "results" / "gradient.csv")
     options = parser.parse_args()
 
-    machine = facts("pyrevolve", "devito", "numpy")
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    disk = {"disk": options.disk, "disk_dir": str((options.disk_dir or options.csv.parent).resolve())}
+    machine = facts("pyrevolve", "devito", "numpy", "xxhash")
     print_facts(machine)
     reference = reference_python(options.reference_python)
     problem = {
@@ -64,10 +71,13 @@ def main() -> None:
         for name, python, slices in [
             ("store-all", sys.executable, 0),
             *(("pyrevolve", sys.executable, m) for m in options.slices),
+            ("pyrevolve, disk", sys.executable, WITH_DISK),
             *(("pyrevolve 2.2.8", reference, m) for m in options.slices),
         ]:
             print(f"round {turn + 1}: {name} {slices or ''} ...", file=sys.stderr, flush=True)
-            result = worker(python, WORKER, {**problem, "what": name, "slices": slices}, **environment)
+            arguments = {**problem, "what": name.partition(",")[0], "slices": slices}
+            arguments.update(disk if name.endswith("disk") else {})
+            result = worker(python, WORKER, arguments, **environment)
             runs.setdefault((name, slices), []).append(result)
 
     rows = []
@@ -85,6 +95,12 @@ def main() -> None:
             "peak_MiB": max(result["peak"] for result in results) / 2**20,
             "window": results[0].get("window", ""),
             "snapshots": results[0].get("snapshots", ""),
+            "on_disk": results[0].get("on_disk", ""),
+            "disk_MiB": results[0].get("held_on_disk", 0) / 2**20,
+            "direct": results[0].get("direct"),
+            "planned_steps": results[0].get("planned_steps", ""),
+            "waited": max((w for r in results for w in r.get("waited", [])[1:]), default=0.0),
+            "hidden": max((h for r in results for h in r.get("hidden", [])[1:]), default=0.0),
             "efficiency": statistics.median(e for r in results for e in r.get("efficiency", [])[1:])
             if "efficiency" in results[0]
             else "",
@@ -124,7 +140,24 @@ def main() -> None:
         if new and old:
             ratio = old["seconds"] / new["seconds"]
             print(f"at {slices} slices: {ratio:.2f} x the speed of 2.2.8 (wanted {wanted})")
-    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    disk_row, reference_row = by["pyrevolve, disk", WITH_DISK], by.get(("pyrevolve 2.2.8", FASTER_THAN[0]))
+    how = "direct I/O, past the page cache" if disk_row["direct"] else "the page cache"
+    print(
+        f"with a disk, {WITH_DISK} slices in RAM: {disk_row['on_disk']} snapshots, "
+        f"{disk_row['disk_MiB']:.0f} MiB on disk by {how}; {disk_row['planned_steps']} steps planned, "
+        f"{disk_row['forward_steps']} run; waited {disk_row['waited']:.3f} s at most, "
+        f"{disk_row['waited'] / disk_row['seconds']:.1%} of the run, "
+        f"{disk_row['hidden']:.2f} s of transfers hidden"
+    )
+    print(
+        f"{disk_row['seconds'] / stored['seconds']:.2f} x store-all (wanted <= {MOST_TIMES_STORE_ALL})"
+        + (
+            f"; {reference_row['seconds'] / disk_row['seconds']:.2f} x the speed of 2.2.8 at "
+            f"{FASTER_THAN[0]} slices (wanted {FASTER_THAN[1]})"
+            if reference_row
+            else ""
+        )
+    )
     with options.csv.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

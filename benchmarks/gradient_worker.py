@@ -31,9 +31,8 @@ def main() -> None:
     shot = acoustic.Shot(model, given["tn"])
     gradient = model.gradient_field()
     v = model.wavefield(name="v")
-    # Any residual does; the wavelet of the source at every receiver is as good as observed data.
-    residual = np.zeros(shot.residual.data.shape, np.float32)
-    residual[:] = shot.wavelet()[:, None] * np.linspace(-1, 1, residual.shape[1])
+    # Any residual does that is there at all times, so that every timestep counts in the gradient.
+    residual = np.random.default_rng(0).standard_normal(shot.residual.data.shape, np.float32)
     result = {
         "timesteps": shot.steps,
         "cells": int(np.prod(model.grid.shape)),
@@ -73,23 +72,40 @@ def store_all(given, model, shot, v, gradient, result):
 
 
 def this_package(given, model, shot, v, gradient, result):
+    from pyrevolve import DiskStorage, Kind
     from pyrevolve.devito import CheckpointedAdjoint, Problem
+    from pyrevolve.planning import INTERFERENCE
 
     def build(save):
         u = model.wavefield(save)
         return Problem(forward=model.forward(u, shot), reverse=model.gradient(u, v, shot, gradient))
 
     memory = given["slices"] * result["slice"]
-    adjoint = CheckpointedAdjoint(build, memory=memory, arguments=shot.arguments())
+    adjoint = CheckpointedAdjoint(
+        build,
+        memory=memory,
+        arguments=shot.arguments(),
+        disk=given.get("disk"),
+        disk_dir=given.get("disk_dir"),
+        compression=given.get("compression"),
+    )
     plan = adjoint.plan
     result.update(
-        forward_steps=plan.forward_steps,
+        planned_steps=plan.forward_steps,
         slices_held=given["slices"],
-        held=adjoint.plan.planned_bytes,
+        held=plan.planned_bytes,
+        held_on_disk=plan.planned_disk_bytes,
+        family=plan.family,
+        compressed=plan.compressed,
         window=plan.window,
         snapshots=plan.n_snapshots,
+        on_disk=plan.n_on_disk,
         predicted=plan.predicted_seconds,
+        plan=str(plan),
+        table=plan.table(),
         efficiency=[],
+        waited=[],
+        hidden=[],
     )
 
     def sweep():
@@ -98,9 +114,25 @@ def this_package(given, model, shot, v, gradient, result):
 
     def after():
         """Compare the predicted time, with costs measured here and now, with the shot's."""
-        costs = adjoint.measure_costs()
+        profiler = adjoint.profiler
+        result["forward_steps"] = profiler[Kind.FORWARD].steps
+        result["waited"].append(profiler.waited_seconds)
+        result["hidden"].append(sum(tier.transfers.hidden_seconds for tier in profiler.tiers))
+        assert adjoint.revolver is not None
+        result["direct"] = next(
+            (s.direct for s in adjoint.revolver.storages if isinstance(s, DiskStorage) and s.nbytes), None
+        )
+        result["profile"] = str(profiler)
+        costs = adjoint.measure_costs(directory=given.get("disk_dir") if plan.n_on_disk else None)
         seconds = result["seconds"][-1]
-        result["efficiency"].append(plan.schedule.makespan(costs) / seconds)
+        schedule = plan.schedule
+        if plan.compressed:
+            return
+        predicted = schedule.makespan(costs)
+        if plan.overlapped:
+            time_of = schedule.overlap(costs)
+            predicted = time_of.seconds + INTERFERENCE * time_of.hidden
+        result["efficiency"].append(predicted / seconds)
 
     return sweep, after
 
