@@ -6,7 +6,7 @@ import enum
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -227,10 +227,11 @@ class Revolver:
         self._fwd_operator = fwd_operator
         self._rev_operator = rev_operator
         self._plan: Plan | None = None
-        self._costs = costs
         self._team = None if comm is None else Team(comm)
         if self._team is not None and self._team.size == 1:
             self._team = None
+        # They decide whether to plan anew, which all processes must do or none.
+        self._costs = costs if self._team is None else self._team.first(costs)
         if schedule is None:
             self._plan, schedule = choose(
                 checkpoint,
@@ -265,6 +266,7 @@ class Revolver:
         self._resume_arrays = _checked_arrays(resume, resume_arrays)
         #: Where the run was interrupted that this one goes on with; None where there is none.
         self._entry: Entry | None = None
+        self._resumed = False
 
         def open_storages() -> None:
             self._journal = self._open_journal(schedule, resume, resume_interval, resume_key)
@@ -330,6 +332,11 @@ class Revolver:
         return self._profiler
 
     @property
+    def resumed(self) -> bool:
+        """Whether this shot goes on with one that another process began: timesteps are run again."""
+        return self._resumed
+
+    @property
     def resume_key(self) -> str:
         """What the next shot is called in the journal; may be set before ``apply_forward()``."""
         return "" if self._journal is None else self._journal.key
@@ -381,6 +388,7 @@ class Revolver:
         with self._sweep(_State.FORWARD, _State.TURNED):
             self._put_initial_state()
             begin = None if self._journal is None else self._go_on(self._journal, schedule)
+            self._resumed = self._entry is not None
             if self._entry is not None and self._entry.sweep != "forward":
                 return  # the forward sweep is done; apply_reverse() goes on
             self._instructions = self._follow(schedule, begin)
@@ -535,6 +543,7 @@ class Revolver:
             self._journal.finish()
             self._journal.next_shot()
             self._entry = None
+            self._resumed = False
         self._profiler.reset()
         self._instructions = iter(())
         self._course = None
@@ -662,7 +671,7 @@ class Revolver:
         self._entry = journal.begin(fingerprint)
         if self._entry is None:
             return None
-        return self._together(self._put_back)(journal, schedule, self._entry)
+        return self._put_back(journal, schedule, self._entry)
 
     def _fingerprint(self, journal: Journal, schedule: Schedule) -> dict[str, Any]:
         """Return what the run is, by which its journal is told from others."""
@@ -677,43 +686,66 @@ class Revolver:
         }
 
     def _put_back(self, journal: Journal, schedule: Schedule, entry: Entry) -> Standing | None:
-        """Put back what an entry tells of the forward sweep."""
-        checkpoint, n = self._checkpoint, self._n_timesteps
-        stored: dict[Place, int] = {}
-        if journal.storage is not None:
-            try:
-                journal.storage.restore(entry.index)
-            except (KeyError, TypeError, ValueError) as error:
-                raise JournalError(
-                    f"the journal in {journal.path} does not go with the snapshots beside it ({error!r}); "
-                    "remove the directory to start anew"
-                ) from error
-            tier = self._storages.index(journal.storage)
-            stored = {Place(tier, slot): t for slot, t in journal.storage.full.items()}
-        if not schedule.free_initial_state and 0 not in stored.values():
-            places = (
-                Place(tier, slot)
-                for tier, storage in enumerate(self._storages)
-                for slot in range(min(storage.n_slots, len(stored) + 1))
-                if Place(tier, slot) not in stored
-            )
-            place = next(places, None)
-            if place is None:  # as where the workspace retains the whole run, and no state is ever stored
-                _LOG.info("there is no slot for x_0, without which nothing can go on: starting anew")
+        """Put back what an entry tells of the forward sweep; None also where nothing can be gone on with."""
+        index = list(entry.index)
+        while True:
+            stored = self._together(self._restore)(journal, index)
+            if schedule.free_initial_state or 0 in stored.values() or self._save_initial(stored):
+                break
+            if not index:  # as where the workspace retains the whole run, and no state is ever stored
+                _LOG.info("there is no room for x_0, without which nothing can go on: starting anew")
                 journal.finish()
                 self._entry = None
-                for storage in self._storages:
-                    storage.clear()
                 return None
-            self._storages[place.tier].save(place.slot, checkpoint.get_data(0), 0)
-            stored[place] = 0
+            # x_0 was not needed any more, as long as the workspace retained what it did; now it is. One that
+            # is above the timesteps to be reversed is of no use, and x_0 is the best instead of the lowest.
+            remaining = self._n_timesteps if entry.remaining is None else entry.remaining
+            index.remove(min(index, key=lambda held: (held["t"] <= remaining, held["t"])))
         self._stored = stored
         if entry.sweep != "forward":
-            journal.restore_turn([*checkpoint.get_data_location(n), *arrays_of(self._resume_arrays)])
+            self._together(self._restore_turn)(journal)
             return None
-        position = entry.position
-        journal.restore(entry, [*checkpoint.get_data_location(position), *arrays_of(self._resume_arrays)])
-        return Standing(stored, position, position, None)
+        self._together(self._restore_arrays)(journal, entry)
+        return Standing(stored, entry.position, entry.position, None)
+
+    def _restore(self, journal: Journal, index: list[dict[str, Any]]) -> dict[Place, int]:
+        """Find the snapshots that an index tells of; return what the storages hold."""
+        storage = journal.storage
+        if storage is None:
+            return {}
+        try:
+            storage.restore(index)
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(
+                f"the journal in {journal.path} does not go with the snapshots beside it ({error!r}); "
+                "remove the directory to start anew"
+            ) from error
+        tier = self._storages.index(storage)
+        return {Place(tier, slot): t for slot, t in storage.full.items()}
+
+    def _save_initial(self, stored: dict[Place, int]) -> bool:
+        """Save x_0, which is in the workspace, beside what is stored; return False where it fits nowhere."""
+        initial = self._together(self._checkpoint.get_data)(0)
+        for tier, storage in enumerate(self._storages):
+            slots = range(min(storage.n_slots, len(stored) + 1))
+            slot = next((slot for slot in slots if Place(tier, slot) not in stored), None)
+            if slot is not None:
+                save = storage.save if self._team is None else self._team.guarded_save(storage)
+                with suppress(StorageFullError):
+                    save(slot, initial, 0)
+                    stored[Place(tier, slot)] = 0
+                    return True
+        return False
+
+    def _restore_turn(self, journal: Journal) -> None:
+        """Put back what the forward sweep has left."""
+        state = self._checkpoint.get_data_location(self._n_timesteps)
+        journal.restore_turn([*state, *arrays_of(self._resume_arrays)])
+
+    def _restore_arrays(self, journal: Journal, entry: Entry) -> None:
+        """Put back what the forward sweep was at."""
+        state = self._checkpoint.get_data_location(entry.position)
+        journal.restore(entry, [*state, *arrays_of(self._resume_arrays)])
 
     def _reload(self, journal: Journal, entry: Entry) -> Standing:
         """Put back what the reverse sweep was at, and load a state from which it can go on."""

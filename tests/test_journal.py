@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -10,10 +11,13 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import zlib
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from interrupted import Case, InterruptedCheckpoint, Server, carry_out, result
 from test_revolver import Forward, Reverse, WaveCheckpoint
 
@@ -49,6 +53,7 @@ CASES = {
     "multistage, entry at the turn only": Case("multistage", n=30, interval=1e9),
     "multistage, shots": Case("multistage", n=25, shots=3),
     "disk only": Case("disk only", window=2, interval=0.002),
+    "disk only, window, lookback": Case("disk only", window=6, lookback=2),
     "disk only, free, lookback": Case("disk only", window=3, lookback=3, initial="free"),
     "asynchronous": Case("asynchronous", window=3, interval=0.001),
     "asynchronous, free, lookback": Case("asynchronous", window=3, lookback=2, initial="free"),
@@ -89,12 +94,14 @@ def folder(tmp_path):
     return tmp_path / "journal"
 
 
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _no_sync():
     """What is in the page cache outlives a process; forcing it onto the medium only takes time here."""
-    for name in ("fsync", "fdatasync"):
-        if hasattr(os, name):
-            monkeypatch.setattr(os, name, lambda fd: None)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("fsync", "fdatasync"):
+            if hasattr(os, name):
+                monkeypatch.setattr(os, name, lambda fd: None)
+        yield
 
 
 # --- killed at any moment -----------------------------------------------------------------------------------
@@ -178,12 +185,14 @@ def finished(case, folder, **options):
 
 
 @pytest.mark.parametrize("interval", [0.0, 0.001, 1e9])
-@pytest.mark.parametrize("name", ["multistage", "disk only, free, lookback", "crowded"])
+@pytest.mark.parametrize(
+    "name", ["multistage", "disk only, window, lookback", "disk only, free, lookback", "crowded"]
+)
 def test_every_timestep_is_one_to_go_on_from(name, interval, tmp_path):
     """The directory is copied at every timestep of one run, as a kill would leave it there."""
     if name in COMPRESSED:
         pytest.importorskip("numcodecs", reason='needs numcodecs: pip install "pyrevolve[compression]"')
-    case = Case(**{**vars(CASES[name]), "n": 20, "interval": interval})
+    case = dataclasses.replace(CASES[name], n=24, interval=interval)
     folder = tmp_path / "journal"
     copies = []
 
@@ -201,6 +210,54 @@ def test_every_timestep_is_one_to_go_on_from(name, interval, tmp_path):
     for copy in copies:
         assert finished(case, copy)[0] == case.expected()
         assert not copy.exists()
+
+
+@given(
+    n=st.integers(0, 60),
+    slots=st.tuples(st.integers(0, 2), st.integers(1, 6)),
+    window=st.integers(1, 8),
+    lookback=st.integers(0, 3),
+    lag=st.sampled_from([0, 1]),
+    initial=st.sampled_from(["stored", "stored", "free"]),
+    interval=st.sampled_from([0.0, 0.0, 0.0005, 1e9]),
+    fixed=st.booleans(),
+    moments=st.lists(st.integers(1, 200), max_size=5),
+)
+@example(  # x_0 is needed again, and the disk is full of others
+    n=9,
+    slots=(0, 1),
+    window=4,
+    lookback=2,
+    lag=0,
+    initial="stored",
+    interval=0.0,
+    fixed=False,
+    moments=[1, 6],
+)
+def test_any_run_goes_on_however_often_it_is_left(
+    n, slots, window, lookback, lag, initial, interval, fixed, moments
+):
+    """For any sizes, with slots of their own or shared bytes on disk."""
+    window = max(window, lookback)
+    case = Case("multistage", n, window, lookback, lag if lookback else None, initial, interval)
+    schedule = Multistage(n, *slots, window=window, lookback=lookback, lag=case.lag, initial_state=initial)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = os.path.join(directory, "journal")
+        for moment in (*moments, None):
+            wave = case.wave()
+            options = {"schedule": schedule}
+            os.makedirs(folder, exist_ok=True)
+            with contextlib.ExitStack() as stack:
+                if fixed:
+                    like = WaveCheckpoint(wave).arrays(0)
+                    storages = MemoryStorage(slots[0], like), DiskStorage(slots[1], like, folder=folder)
+                    options["storage"] = tuple(stack.enter_context(storage) for storage in storages)
+                revolver = stack.enter_context(case.revolver(wave, folder, **options))
+                break_at(wave, moment)
+                with contextlib.suppress(BrokenError):
+                    assert carry_out(revolver, wave) == case.expected()
+                    break
+        assert not os.path.exists(folder)
 
 
 def test_snapshots_on_disk_outlive_the_process(folder):

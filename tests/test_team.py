@@ -14,7 +14,16 @@ import pytest
 from interrupted import Case, PeerCheckpoint, PeerWave, carry_out, result
 from test_revolver import Forward, Reverse
 
-from pyrevolve import JournalError, MemoryStorage, Multistage, PeerError, Revolver, StorageError
+from pyrevolve import (
+    Costs,
+    JournalError,
+    MemoryStorage,
+    Multistage,
+    PeerError,
+    Revolve,
+    Revolver,
+    StorageError,
+)
 from pyrevolve.errors import StorageFullError
 from pyrevolve.journal import Journal
 from pyrevolve.team import Team
@@ -99,12 +108,14 @@ class Thread(MPI.Intracomm):
         recvbuf[:] = gathered.min(axis=0) if op == MPI.MIN else gathered.max(axis=0)
 
 
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _no_sync():
     """What is in the page cache outlives a process; forcing it onto the medium only takes time here."""
-    for name in ("fsync", "fdatasync"):
-        if hasattr(os, name):
-            monkeypatch.setattr(os, name, lambda fd: None)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("fsync", "fdatasync"):
+            if hasattr(os, name):
+                monkeypatch.setattr(os, name, lambda fd: None)
+        yield
 
 
 class BrokenError(Exception):
@@ -263,12 +274,12 @@ def parts(wave):
     return PeerCheckpoint(wave), Forward(wave), Reverse(wave)
 
 
-def expected(comm):
-    wave = PeerWave(comm, N, N + 1)
+def expected(comm, n=N):
+    wave = PeerWave(comm, n, n + 1)
     wave.set_initial()
-    wave.forward(0, N)
+    wave.forward(0, n)
     wave.start_adjoint()
-    wave.reverse(0, N)
+    wave.reverse(0, n)
     return result(wave)
 
 
@@ -497,6 +508,29 @@ def test_smallest_budgets_and_largest_states_decide_for_all(size):
             return driver.plan.n_snapshots
 
     assert plans[0].n_snapshots == min(World(size).run(largest))
+
+
+@teams
+def test_costs_that_were_measured_in_each_process_do_not_lead_to_different_plans(size):
+    """Those of the first decide whether what is left is planned anew."""
+
+    def work(comm):
+        wave = PeerWave(comm, 40)
+        right = expected(comm, 40)
+        save = 1000.0 if comm.rank else 0.0
+        costs = Costs(forward_step=1.0, reverse_step=1.0, save=save, load=save)
+        with (
+            MemoryStorage(None, PeerCheckpoint(wave).arrays(0), room=40_000) as storage,
+            Revolver(
+                *parts(wave), schedule=Revolve(40, 3), storage=storage, costs=costs, comm=comm
+            ) as driver,
+        ):
+            return carry_out(driver, wave) == right, driver._course.replanned
+
+    outcomes = World(size).run(work)
+    assert outcomes == [outcomes[0]] * size
+    assert outcomes[0][0]
+    assert outcomes[0][1] > 0
 
 
 def test_team_of_one_is_none(tmp_path):

@@ -408,7 +408,13 @@ class CheckpointedAdjoint:
         self._check_ranges(self._forward_range, span, made.shift)
         schedule = revolver.schedule
         assert isinstance(schedule, Schedule)
-        again = schedule.forward_steps > schedule.n_timesteps
+        # After an interruption, and where snapshots turn out not to fit, timesteps are run again whatever the
+        # schedule says.
+        again = (
+            schedule.forward_steps > schedule.n_timesteps
+            or revolver.resumed
+            or any(storage.elastic for storage in revolver.storages)
+        )
         runner = made.forward
         if again:
             if made.recompute is not None:
