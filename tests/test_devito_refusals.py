@@ -125,6 +125,31 @@ def test_reverse_operator_that_reads_no_forward_field(toy):
         make(build)
 
 
+def test_accumulator_is_not_counted_twice_after_an_interruption(toy, tmp_path):
+    """Nothing is run twice by the schedule, but what the workspace retained is lost with the process."""
+    illumination = Function(name="illumination", grid=toy.grid)
+
+    def build(save):
+        u = toy.field("u", save)
+        return Problem(forward=toy.step(u, Inc(illumination, u * u)), reverse=toy.back(u))
+
+    def start():
+        illumination.data[:] = 0
+        adjoint = make(build, window=NT, resume=tmp_path / "journal", resume_interval=0)
+        adjoint.forward()
+        return adjoint
+
+    with start() as adjoint:
+        assert adjoint.plan.forward_steps == adjoint.n_timesteps  # and then the process ends
+    with (
+        start() as adjoint,
+        pytest.raises(UnsupportedOperatorError, match="have to be run again, but .* adds to illumination"),
+    ):
+        assert adjoint.revolver.resumed
+        adjoint.reverse()
+
+
+
 @pytest.mark.parametrize("kind", ["sum", "last", "norm"])
 def test_forward_accumulator_that_would_be_counted_twice(toy, kind):
     total = Function(name="total", grid=toy.grid)
