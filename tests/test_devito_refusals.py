@@ -147,7 +147,6 @@ def test_accumulator_is_not_counted_twice_after_an_interruption(toy, tmp_path):
             adjoint.reverse()
 
 
-
 @pytest.mark.parametrize("kind", ["sum", "last", "norm"])
 def test_forward_accumulator_that_would_be_counted_twice(toy, kind):
     total = Function(name="total", grid=toy.grid)

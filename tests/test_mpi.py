@@ -297,9 +297,6 @@ def test_gradient_of_a_divided_grid_is_that_of_the_whole_to_rounding(divided):
 @pytest.mark.slow
 @pytest.mark.devito
 @pytest.mark.parametrize("mode", ["diag2", "full"])
-@pytest.mark.xfail(
-    reason="finish() frees the buffers of messages before the forward operator is run again", strict=False
-)
 def test_gradient_is_that_of_store_all_however_halos_are_exchanged(mode, launch, tmp_path):
     pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
     pytest.importorskip("numcodecs", reason="needs numcodecs: pip install 'pyrevolve[compression]'")

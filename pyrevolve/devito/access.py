@@ -20,6 +20,7 @@ from typing import Any
 
 import sympy
 from devito.ir.iet import Conditional, Expression, FindNodes, Iteration
+from devito.mpi.routines import MPICallable
 from devito.symbolics import retrieve_indexed
 
 from .errors import UnsupportedOperatorError
@@ -290,7 +291,8 @@ def _roots(operator: Any) -> Iterator[Any]:
     """Yield the operator's own tree and those of the functions that were generated beside it."""
     yield operator
     for call in getattr(operator, "_func_table", {}).values():
-        if call.root is not None:
+        # What exchanges halos fills points that other processes have computed, at the times it is told.
+        if call.root is not None and not isinstance(call.root, MPICallable):
             yield call.root
 
 
@@ -332,6 +334,9 @@ def _read_code(operator: Any, functions: Mapping[str, Any], time: Any) -> _Code:
     lines = str(operator.ccode).splitlines()
     # A reduction's pragma names whole arrays, a macro its own parameters: neither is an access.
     source = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    for name, call in getattr(operator, "_func_table", {}).items():
+        if isinstance(call.root, MPICallable):
+            source = _without(source, name)
     rings: dict[str, tuple[int, int]] = {}
     code = _Code({})
     for match in re.finditer(r"\bfor \(", source):
@@ -351,6 +356,20 @@ def _read_code(operator: Any, functions: Mapping[str, Any], time: Any) -> _Code:
         if marks is not None:
             code.marks[name] = marks
     return code
+
+
+def _without(source: str, name: str) -> str:
+    """Return C code without the definition of a function."""
+    for match in re.finditer(rf"\b{re.escape(name)}\(", source):
+        _, end = _group(source, match.end() - 1)
+        body = re.compile(r"\s*\{").match(source, end)
+        if body is not None:
+            depth, position = 1, body.end()
+            while depth:
+                depth += {"{": 1, "}": -1}.get(source[position], 0)
+                position += 1
+            return source[: match.start()] + source[position:]
+    return source
 
 
 def _read_name(

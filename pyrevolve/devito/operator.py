@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from devito.exceptions import ExecutionError
+from devito.mpi.routines import MPIMsg
 
 from ..checkpoint import Operator
 from ..errors import ScheduleError
@@ -112,6 +113,7 @@ class DevitoOperator(Operator):
         given = dict(arguments)
         # Autotuning would run the operator on the live fields.
         given["autotune"] = "off"
+        self._free_messages()
         processed = self.operator.arguments(**given)
         del given["autotune"]
         self._given = given
@@ -142,10 +144,20 @@ class DevitoOperator(Operator):
 
     def finish(self) -> None:
         """Do what is left after the last call of a sweep: gather what is spread over processes."""
-        self.operator._postprocess_arguments(self._arguments, **self._given)
+        for parameter in self.operator.parameters:
+            # The buffers of messages are needed as long as the operator may be called.
+            if not isinstance(parameter, MPIMsg):
+                parameter._arg_apply(self._arguments[parameter.name], alias=self._given.get(parameter.name))
+
+    def _free_messages(self) -> None:
+        """Free the buffers through which processes exchange halos, which `prepare` allocates."""
+        for parameter in self.operator.parameters:
+            if isinstance(parameter, MPIMsg):
+                parameter._C_memfree()
 
     def release(self) -> None:
         """Forget the arguments, and with them every array that they keep alive."""
+        self._free_messages()
         self._values = []
         self._arguments = None
         self._given = {}
