@@ -96,8 +96,10 @@ def worker(
 
 
 def load_acoustic():
-    """Import pyrevolve/demo/acoustic.py by its path: it needs Devito only, not this pyrevolve."""
-    spec = importlib.util.spec_from_file_location("acoustic", ROOT / "pyrevolve" / "demo" / "acoustic.py")
+    """Import pyrevolve/inversion/acoustic.py by its path: it needs Devito only, not this pyrevolve."""
+    spec = importlib.util.spec_from_file_location(
+        "acoustic", ROOT / "pyrevolve" / "inversion" / "acoustic.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

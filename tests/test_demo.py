@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyrevolve.demo.models import generated_model, load_model, smooth
+from pyrevolve.inversion.models import generated_model, load_model, smooth
 
 
 def test_models_are_read_as_they_were_written(tmp_path):

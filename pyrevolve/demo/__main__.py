@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..budget import format_bytes, parse_bytes
 from ..errors import BudgetError
 from ..storage import MemoryStorage
-from .models import generated_model, load_model, smooth
+from ..inversion.models import generated_model, load_model, smooth
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -144,7 +144,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
 
     from ..crevolve import Kind
     from ..devito import CheckpointedAdjoint, Problem
-    from .acoustic import Acoustic, Shot
+    from ..inversion.acoustic import Acoustic, Shot
     from .figure import draw
 
     configuration["log-level"] = "ERROR"

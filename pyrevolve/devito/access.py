@@ -79,6 +79,9 @@ class OperatorAccess:
         What is done to it, as the symbolic reading says.
     doubts : mapping of str to str
         Functions about which the two readings do not agree, and why.
+    sources : mapping of str to frozenset of str
+        For every function that is written: the functions from which its values are computed, in one timestep
+        or over several.
     """
 
     operator: Any
@@ -87,6 +90,7 @@ class OperatorAccess:
     functions: Mapping[str, Any]
     accesses: Mapping[str, Access]
     doubts: Mapping[str, str]
+    sources: Mapping[str, frozenset[str]]
 
     @property
     def name(self) -> str:
@@ -146,7 +150,8 @@ def read_operator(operator: Any) -> OperatorAccess:
             reason = _against_compiler(operator, function, time, accesses[name], name in written)
         if reason:
             doubts[name] = reason
-    return OperatorAccess(operator, time, forward, functions, accesses, doubts)
+    sources = _read_sources(operator, functions)
+    return OperatorAccess(operator, time, forward, functions, accesses, doubts, sources)
 
 
 def time_position(function: Any, time: Any) -> int | None:
@@ -285,6 +290,49 @@ def _read_expressions(operator: Any, functions: Mapping[str, Any], time: Any) ->
                 if indexed.function.name in functions:
                     _mark(marks.setdefault(indexed.function.name, _Marks()), indexed, time, "reads")
     return marks
+
+
+def _read_sources(operator: Any, functions: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Return what the values of every function that is written are computed from, temporaries seen through.
+
+    Names of temporaries that are used twice make it more than there is, never less.
+    """
+    direct: dict[str, set[str]] = {}
+    deciding: set[str] = set()
+    for root in _roots(operator):
+        for node in FindNodes(Expression).visit(root):
+            expression = node.expr
+            read = _names(expression.rhs)
+            if expression.lhs.is_Indexed:
+                target = expression.lhs.function.name
+                for index in expression.lhs.indices:
+                    read |= _names(index)
+            else:
+                target = expression.lhs.name
+            direct.setdefault(target, set()).update(read)
+        for node in FindNodes(Conditional).visit(root):
+            deciding |= _names(node.condition)
+    for read in direct.values():
+        read |= deciding
+    return {name: frozenset(_reached(direct, name) & functions.keys()) for name in functions if name in direct}
+
+
+def _names(expression: Any) -> set[str]:
+    """Return the names of the symbols and functions in an expression."""
+    found = {indexed.function.name for indexed in retrieve_indexed(expression, deep=True)}
+    return found | {str(symbol.name) for symbol in sympy.sympify(expression).free_symbols}
+
+
+def _reached(direct: Mapping[str, set[str]], start: str) -> set[str]:
+    """Return every name from which one can be computed."""
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in direct.get(waiting.pop(), ()):
+            if name not in reached:
+                reached.add(name)
+                waiting.append(name)
+    return reached
 
 
 def _roots(operator: Any) -> Iterator[Any]:

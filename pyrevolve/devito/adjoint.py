@@ -365,6 +365,10 @@ class CheckpointedAdjoint:
         revolver = self._revolver_for(span.n_timesteps)
         if self._poison is not None:
             self._prepare_poison(self._poison)
+        if self._initial != "keep":
+            arrays = made.forward.arrays()
+            for name in made.analysis.companions:
+                arrays[name].fill(0)
         made.runner.use(made.forward)
         self._reversing = False
         if self._journal is not None:

@@ -27,7 +27,9 @@ class Problem:
     recompute : devito.Operator, optional
         Steps forward like `forward`, writes the same fields bit for bit, but no receivers and no
         accumulators. It replaces `forward` wherever timesteps are run again. None: `forward` itself runs
-        again.
+        again. A field that neither `recompute` nor `reverse` knows, such as the scattered field of a Born
+        operator, runs along in the first sweep only: it takes no snapshots, and starts at zero unless the
+        initial state is kept.
     arguments : mapping of str to object
         Arguments of ``apply`` for every one of the operators that knows them, such as ``dt`` or ``time_M``.
     forward_arguments, reverse_arguments, recompute_arguments : mapping of str to object
@@ -105,6 +107,8 @@ class Analysis:
         The functions of the operators' parameters, after the problem's own arguments.
     adjoint_fields : tuple of str
         Parameters of `reverse`: the rings that it steps backward in.
+    companions : tuple of str
+        Parameters of `forward`: rings that it steps in and that nothing else knows.
     """
 
     problem: Problem
@@ -117,6 +121,7 @@ class Analysis:
     forward_bound: Mapping[str, Any]
     reverse_bound: Mapping[str, Any]
     adjoint_fields: tuple[str, ...]
+    companions: tuple[str, ...]
 
     def retention(self, shift: int) -> Retention:
         """Return what the rings retain.
@@ -225,11 +230,17 @@ def analyse(problem: Problem) -> Analysis:
             "checkpoint. Make the forward field with save=save in build(save)"
         )
     reads = _reverse_reads(forward, reverse, written, reverse_bound)
+    companions: tuple[str, ...] = ()
+    if recompute is not None:
+        recompute_bound = _bind(
+            recompute, problem.arguments, problem.forward_arguments, problem.recompute_arguments
+        )
+        companions = _companions(forward, recompute_bound, rings, reads)
+        rings = {name: function for name, function in rings.items() if name not in companions}
+        _check_recompute(forward, recompute, recompute_bound, rings)
     declared = _declared(problem.reads, rings)
     states, cautious = _states(forward, reverse, rings, reads, declared, reverse_bound)
     _check_fields(problem.fields, states)
-    if recompute is not None:
-        _check_recompute(problem, forward, recompute, rings)
     if cautious:
         warnings.warn(
             f"what the reverse operator {reverse.name} reads of the forward run could not be made sure of "
@@ -255,6 +266,7 @@ def analyse(problem: Problem) -> Analysis:
         forward_bound=forward_bound,
         reverse_bound=reverse_bound,
         adjoint_fields=adjoint,
+        companions=companions,
     )
 
 
@@ -382,11 +394,28 @@ def _check_fields(fields: Sequence[Any] | None, states: Iterable[FieldState]) ->
             raise ValueError(f"fields: {function.name} is not written by the forward operator into a ring")
 
 
+def _companions(
+    forward: OperatorAccess,
+    recompute_bound: Mapping[str, Any],
+    rings: Mapping[str, Any],
+    reads: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Return the rings that only the forward operator knows, and from which no other ring is computed."""
+    known = {id(function) for function in recompute_bound.values()}
+    own = {name for name, function in rings.items() if id(function) not in known and name not in reads}
+    state = rings.keys() - own
+    if not state or any(own & forward.sources[name] for name in state):
+        return ()  # The recompute operator leaves out what it must not; _check_recompute() says so.
+    return tuple(name for name in rings if name in own)
+
+
 def _check_recompute(
-    problem: Problem, forward: OperatorAccess, recompute: OperatorAccess, rings: Mapping[str, Any]
+    forward: OperatorAccess,
+    recompute: OperatorAccess,
+    bound: Mapping[str, Any],
+    rings: Mapping[str, Any],
 ) -> None:
     """Raise where the recompute operator does not compute the forward fields."""
-    bound = _bind(recompute, problem.arguments, problem.forward_arguments, problem.recompute_arguments)
     for name, function in rings.items():
         if not any(value is function and recompute[other].writes for other, value in bound.items()):
             raise UnsupportedOperatorError(

@@ -1,6 +1,6 @@
 """The acoustic wave equation and its gradient with Devito; knows nothing of checkpointing.
 
-The demonstration and the benchmarks share it, whichever package does the checkpointing.
+The demonstration, the inversion and the benchmarks share it, whichever package does the checkpointing.
 """
 
 from __future__ import annotations
@@ -28,10 +28,18 @@ class Acoustic:
         Grid points of the absorbing layer on each side.
     space_order : int
         Order of the stencil in space, even.
+    vmax : float, optional
+        The fastest velocity that will be set, km/s, for which the time step is chosen; the model's own by
+        default.
     """
 
     def __init__(
-        self, vp: npt.NDArray[np.floating[Any]], spacing: float, layers: int = 40, space_order: int = 8
+        self,
+        vp: npt.NDArray[np.floating[Any]],
+        spacing: float,
+        layers: int = 40,
+        space_order: int = 8,
+        vmax: float | None = None,
     ) -> None:
         self.spacing = float(spacing)
         self.layers = int(layers)
@@ -44,7 +52,7 @@ class Acoustic:
             origin=(-self.layers * self.spacing,) * len(shape),
             dtype=np.float32,
         )
-        self.vmax = float(vp.max())
+        self.vmax = float(vp.max()) if vmax is None else float(vmax)
         self.m = Function(name="m", grid=self.grid, space_order=self.space_order)
         self.set_velocity(vp)
         self.damp = Function(name="damp", grid=self.grid, space_order=0)
@@ -107,13 +115,43 @@ class Acoustic:
         ]
         return Operator(equations, name="Gradient")
 
-    def gradient_field(self) -> Any:
-        """Make the function that a gradient operator adds to."""
-        return Function(name="gradient", grid=self.grid, space_order=0)
+    def born(self, u: Any, scattered: Any, dm: Any, shot: Shot) -> Any:
+        """Make the operator that steps `u`, and the first-order change of it that `dm` makes of m.
+
+        The receivers record `scattered`, the derivative of the wavefield in the direction `dm`.
+        """
+        step = solve(self.m * u.dt2 - u.laplace + self.damp * u.dt, u.forward)
+        change = solve(
+            self.m * scattered.dt2 - scattered.laplace + self.damp * scattered.dt + dm * u.dt2,
+            scattered.forward,
+        )
+        dt2 = u.grid.stepping_dim.spacing**2
+        equations = [
+            Eq(u.forward, step),
+            shot.source.inject(u.forward, expr=shot.source * dt2 / self.m),
+            Eq(scattered.forward, change),
+            shot.simulated.interpolate(expr=scattered),
+        ]
+        return Operator(equations, name="Born")
+
+    def illumination(self, u: Any, shot: Shot, illumination: Any) -> Any:
+        """Make the operator that steps `u` forward and adds u_tt squared to `illumination`."""
+        step = solve(self.m * u.dt2 - u.laplace + self.damp * u.dt, u.forward)
+        dt2 = u.grid.stepping_dim.spacing**2
+        equations = [
+            Eq(u.forward, step),
+            shot.source.inject(u.forward, expr=shot.source * dt2 / self.m),
+            Inc(illumination, u.dt2 * u.dt2),
+        ]
+        return Operator(equations, name="Illumination")
+
+    def gradient_field(self, name: str = "gradient") -> Any:
+        """Make a function on the grid, such as the one that a gradient operator adds to."""
+        return Function(name=name, grid=self.grid, space_order=0)
 
 
 class Shot:
-    """One source and a line of receivers.
+    """One source and its receivers.
 
     Parameters
     ----------
@@ -123,11 +161,14 @@ class Shot:
         Recording time, ms.
     f0 : float
         Peak frequency of the Ricker wavelet, kHz.
-    receivers : int, optional
-        Number of receivers, spread over the first dimension. By default one for every three grid points, so
-        that no two touch the same point and results do not depend on the order in which threads add.
+    receivers : int or numpy.ndarray, optional
+        Positions, shape (receivers, dimensions), m, within the model; or a number of receivers, spread over
+        the first dimension. By default one for every three grid points, so that no two touch the same point
+        and results do not depend on the order in which threads add.
     dt : float, optional
         Time step, ms; the model's by default.
+    source : numpy.ndarray, optional
+        Position, shape (dimensions,), m, within the model; near the surface in the middle by default.
     """
 
     def __init__(
@@ -135,10 +176,10 @@ class Shot:
         model: Acoustic,
         tn: float,
         f0: float = 0.015,
-        receivers: int | None = None,
+        receivers: int | npt.NDArray[np.float64] | None = None,
         dt: float | None = None,
+        source: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        receivers = max(1, (model.physical_shape[0] - 1) // 3) if receivers is None else receivers
         self.dt = model.dt if dt is None else dt
         self.steps = math.ceil(tn / self.dt) + 1
         self.f0 = f0
@@ -146,11 +187,17 @@ class Shot:
         extent = [(n - 1) * model.spacing for n in model.physical_shape]
         middle = [0.5 * e + 0.3 * model.spacing for e in extent]
         depth = 2.3 * model.spacing
-        where = np.zeros((receivers, model.grid.dim))
-        where[:, :] = middle
-        where[:, 0] = np.linspace(1.3 * model.spacing, extent[0] - 1.3 * model.spacing, receivers)
-        where[:, -1] = depth
-        self.source = self._points(model, "src", np.array([[*middle[:-1], depth]]))
+        if receivers is None:
+            receivers = max(1, (model.physical_shape[0] - 1) // 3)
+        if isinstance(receivers, np.ndarray):
+            where = receivers
+        else:
+            where = np.zeros((receivers, model.grid.dim))
+            where[:, :] = middle
+            where[:, 0] = np.linspace(1.3 * model.spacing, extent[0] - 1.3 * model.spacing, receivers)
+            where[:, -1] = depth
+        position = np.array([*middle[:-1], depth]) if source is None else source
+        self.source = self._points(model, "src", position[np.newaxis])
         self.source.data[:, 0] = self.wavelet()
         self.simulated = self._points(model, "rec", where)
         self.residual = self._points(model, "res", where)
@@ -165,6 +212,12 @@ class Shot:
         time = self.dt * np.arange(self.steps + 2)
         phase = (np.pi * self.f0 * (time - 1.0 / self.f0)) ** 2
         return np.asarray((1.0 - 2.0 * phase) * np.exp(-phase))
+
+    def move(self, source: npt.NDArray[np.float64], receivers: npt.NDArray[np.float64]) -> None:
+        """Put the source and the same number of receivers elsewhere; positions as for the constructor."""
+        self.source.coordinates.data[:] = source[np.newaxis]
+        self.simulated.coordinates.data[:] = receivers
+        self.residual.coordinates.data[:] = receivers
 
     def arguments(self) -> dict[str, Any]:
         """Return what every operator of this shot is given: ``steps`` timesteps of ``dt``."""

@@ -1,0 +1,337 @@
+"""Many shots: one problem a process, made once, and sums that do not depend on who computed what."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..budget import Bytes, default_budget, format_bytes, parse_bytes
+from .resident import peak_resident_memory, resident_memory
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Holder", "ShotRunner", "Worker"]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that computes shots.
+
+    Attributes
+    ----------
+    name : str
+        Its address; ``"this process"`` without Dask.
+    budget : int
+        What its problem was made with [bytes].
+    resident : int
+        Resident memory when its problem was made [bytes].
+    peak_resident : int
+        The most resident memory that the process has had so far [bytes].
+    shots : int
+        Shots computed so far.
+    problem : str
+        ``str()`` of its problem.
+    """
+
+    name: str
+    budget: int
+    resident: int
+    peak_resident: int
+    shots: int
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.shots} shots, budget {format_bytes(self.budget)}, resident "
+            f"{format_bytes(self.resident)} before and {format_bytes(self.peak_resident)} at the peak\n"
+            f"    {self.problem}"
+        )
+
+
+class ShotRunner:
+    """Sums over shots: misfits, gradients, products with a Hessian.
+
+    A *problem* knows how to compute one shot. Each process makes one and keeps it for all the shots that it
+    gets: operators are compiled once, and the memory of snapshots is used again. Without `client`, the shots
+    are computed one after the other in this process; with a Dask client, by its workers.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(memory)`` returns the problem of a process, with a budget in bytes for its snapshots and forward
+        wavefields, such as ``CheckpointedAdjoint(memory=...)`` takes. With Dask it is pickled, and so is what
+        it refers to.
+    shots : sequence
+        What each shot is: anything that the problem's methods understand, and that can be pickled. It is sent
+        with every call, so let data that is large be read by the problem.
+    memory : int, float or str, optional
+        The budget of each process. None: in this process half of the memory that is free
+        (``PYREVOLVE_MEMORY`` names another); on a Dask worker 60% of its memory limit less what the process
+        has resident before its problem is made. What else a problem holds (models, adjoint fields, gradients)
+        has the rest.
+    client : distributed.Client, optional
+        Dask's workers, of a ``LocalCluster`` or any other. A worker that dies has the shots that it had not
+        finished run again by others, as often as Dask's ``allowed-failures`` says. Give workers one thread
+        each: with more, they take turns at their one problem.
+    on_shot : callable, optional
+        ``on_shot(done, total)`` is called when a shot has been computed, in this process.
+
+    Raises
+    ------
+    TypeError
+        `make` is no function, or `client` no client.
+    ValueError
+        There are no shots.
+
+    Notes
+    -----
+    Results are added in the order of the shots and in float64, whoever computed them and whenever they came.
+    Where a shot's own result does not depend on the number of threads, sums agree bit for bit for any number
+    of workers. Results that come before their turn are kept until then.
+
+    Close it, or use it in a ``with`` statement: that closes the problems (those that have a ``close()``), and
+    with them files of snapshots on disk.
+
+    Examples
+    --------
+    >>> class Problem:
+    ...     def misfit_and_gradient(self, model, shot):
+    ...         return 0.5 * (model - shot) ** 2, model - shot
+    >>> with ShotRunner(lambda memory: Problem(), [1.0, 2.0, 6.0], memory="1 GB") as runner:
+    ...     runner.sum("misfit_and_gradient", 2.0)
+    (8.5, -3.0)
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Any],
+        shots: Sequence[Any],
+        *,
+        memory: Bytes | None = None,
+        client: Any = None,
+        on_shot: Callable[[int, int], object] | None = None,
+    ) -> None:
+        if not callable(make):
+            raise TypeError(f"make must be a function make(memory), got {type(make).__name__}")
+        self._shots = list(shots)
+        if not self._shots:
+            raise ValueError("shots must have at least one element")
+        budget = None if memory is None else parse_bytes(memory)
+        self._on_shot = on_shot
+        self._backend: _Backend
+        if client is None:
+            self._backend = _InProcess(make, budget)
+        else:
+            from .workers import DaskWorkers
+
+            self._backend = DaskWorkers(client, make, budget)
+        self._closed = False
+
+    @property
+    def shots(self) -> tuple[Any, ...]:
+        """The shots, in their order."""
+        return tuple(self._shots)
+
+    def map(self, method: str, *arguments: Any) -> list[Any]:
+        """Return what a method of the problem returns for every shot.
+
+        Parameters
+        ----------
+        method : str
+            Its name. It is called as ``method(*arguments, shot)``.
+        *arguments
+            The same for every shot, such as a model. Do not change arrays before this returns.
+
+        Returns
+        -------
+        list
+            In the order of the shots.
+
+        Raises
+        ------
+        ValueError
+            The runner is closed.
+        Exception
+            Whatever a problem raises, with a note that names the shot (Python 3.11 and newer); the others are
+            given up.
+        """
+        results: list[Any] = [None] * len(self._shots)
+        for index, result in self._results(method, arguments):
+            results[index] = result
+        return results
+
+    def sum(self, method: str, *arguments: Any) -> Any:
+        """Return the sum over all shots of what a method of the problem returns.
+
+        Parameters
+        ----------
+        method : str
+            Its name. It is called as ``method(*arguments, shot)`` and returns a number, an array, or a tuple
+            of these.
+        *arguments
+            The same for every shot, such as a model. Do not change arrays before this returns.
+
+        Returns
+        -------
+        float, numpy.ndarray or tuple
+            As returned by the method; numbers and arrays in float64 (complex ones in complex128).
+
+        Raises
+        ------
+        ValueError
+            The runner is closed.
+        Exception
+            Whatever a problem raises, with a note that names the shot (Python 3.11 and newer); the others are
+            given up.
+        """
+        total: Any = None
+        early: dict[int, Any] = {}
+        turn = 0
+        for index, result in self._results(method, arguments):
+            early[index] = result
+            while turn in early:
+                total = _add(total, early.pop(turn))
+                turn += 1
+        return total
+
+    def workers(self) -> list[Worker]:
+        """Return the processes that have made a problem, and what they have needed."""
+        self._check_open()
+        return self._backend.workers()
+
+    def close(self) -> None:
+        """Close the problems, in whatever process they are; may be called again."""
+        if not self._closed:
+            self._closed = True
+            self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("this ShotRunner is closed; make a new one")
+
+    def _results(self, method: str, arguments: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield every shot's number and result, in the order in which they come."""
+        self._check_open()
+        results = self._backend.run(method, arguments, self._shots)
+        with contextlib.closing(results):
+            for done, (index, result) in enumerate(results, start=1):
+                if self._on_shot is not None:
+                    self._on_shot(done, len(self._shots))
+                yield index, result
+
+
+class _Backend(Protocol):
+    """Who computes shots."""
+
+    def run(
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+    ) -> Generator[tuple[int, Any], None, None]:
+        """Yield numbers and results; closing the generator gives up what is not done."""
+
+    def workers(self) -> list[Worker]:
+        """Return what the processes have needed."""
+
+    def close(self) -> None:
+        """Close the problems."""
+
+
+class Holder:
+    """The one problem of a process.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(memory)``.
+    budget : callable
+        Returns the budget [bytes], when the problem is made.
+    name : str
+        Of the process.
+    """
+
+    def __init__(self, make: Callable[[int], Any], budget: Callable[[], int], name: str) -> None:
+        self._make = make
+        self._budget = budget
+        self._name = name
+        self._lock = threading.Lock()
+        self._made: tuple[Any, int, int] | None = None
+        self._shots = 0
+
+    def call(self, method: str, arguments: Sequence[Any], shot: Any, index: int) -> Any:
+        """Compute one shot."""
+        with self._lock:
+            try:
+                if self._made is None:
+                    budget, resident = self._budget(), resident_memory()
+                    self._made = self._make(budget), budget, resident
+                result = getattr(self._made[0], method)(*arguments, shot)
+            except Exception as error:
+                if hasattr(error, "add_note"):  # Python 3.11 and newer.
+                    error.add_note(f"{method}() of shot {index}, in {self._name}")
+                raise
+            self._shots += 1
+            return result
+
+    def worker(self) -> Worker | None:
+        """Return what this process has needed; None where it has made nothing."""
+        made = self._made
+        if made is None:
+            return None
+        problem, budget, resident = made
+        return Worker(self._name, budget, resident, peak_resident_memory(), self._shots, str(problem))
+
+    def close(self) -> None:
+        """Close the problem."""
+        with self._lock:
+            made, self._made = self._made, None
+            if made is not None and hasattr(made[0], "close"):
+                made[0].close()
+
+
+class _InProcess:
+    """The shots one after the other, here."""
+
+    def __init__(self, make: Callable[[int], Any], budget: int | None) -> None:
+        self._holder = Holder(make, default_budget if budget is None else lambda: budget, "this process")
+
+    def run(
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+    ) -> Generator[tuple[int, Any], None, None]:
+        for index, shot in enumerate(shots):
+            yield index, self._holder.call(method, arguments, shot, index)
+
+    def workers(self) -> list[Worker]:
+        worker = self._holder.worker()
+        return [] if worker is None else [worker]
+
+    def close(self) -> None:
+        self._holder.close()
+
+
+def _add(total: Any, result: Any) -> Any:
+    """Return a sum with one more result in it; `total` is None before the first, and may be changed."""
+    if isinstance(result, tuple):
+        parts = (None,) * len(result) if total is None else total
+        return tuple(_add(one, other) for one, other in zip(parts, result, strict=True))
+    values = np.asarray(result)
+    values = values.astype(np.result_type(values, np.float64), copy=total is None)
+    if total is None:
+        return values if values.ndim else values[()].item()
+    if np.shape(total) != values.shape:
+        raise ValueError(f"a shot's result has the shape {values.shape}, those before {np.shape(total)}")
+    total += values if values.ndim else values[()].item()
+    return total

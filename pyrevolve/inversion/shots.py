@@ -1,0 +1,364 @@
+"""Acoustic shots for full waveform inversion: misfits, gradients and Gauss-Newton products, checkpointed.
+
+With Devito's MPI every process calls the same methods with the same models, and all get the same results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..budget import format_bytes, parse_bytes
+from ..devito import CheckpointedAdjoint, Problem
+from .acoustic import Acoustic, Shot
+
+__all__ = ["AcousticShots", "Gather", "Survey"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What all shots have in common.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Grid points of the velocity model, (x, z) or (x, y, z), each >= 2.
+    spacing : float
+        Grid spacing in every dimension, m, > 0.
+    tn : float
+        Recording time, ms, > 0.
+    f0 : float
+        Peak frequency of the Ricker wavelet, Hz, > 0.
+    vmax : float
+        The fastest velocity that will be asked for, km/s, > 0; the time step is chosen for it.
+    layers : int
+        Grid points of the absorbing layer on each side.
+    space_order : int
+        Order of the stencil in space, even.
+    """
+
+    shape: tuple[int, ...]
+    spacing: float
+    tn: float
+    f0: float
+    vmax: float
+    layers: int = 40
+    space_order: int = 8
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (2, 3) or min(self.shape) < 2:
+            raise ValueError(f"shape must be (x, z) or (x, y, z), each >= 2, got {self.shape}")
+        for name in ("spacing", "tn", "f0", "vmax"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Gather:
+    """One shot.
+
+    Parameters
+    ----------
+    source : numpy.ndarray
+        Position, shape (dimensions,), m, within the model.
+    receivers : numpy.ndarray
+        Positions, shape (receivers, dimensions), m, within the model. All gathers have the same number.
+    observed : numpy.ndarray, optional
+        Recorded pressure, shape (times, receivers), as `AcousticShots.simulate` returns it.
+    """
+
+    source: Array
+    receivers: Array
+    observed: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+class AcousticShots:
+    """A problem for `ShotRunner`: the acoustic wave equation with constant density.
+
+    The misfit of a shot is half the sum over receivers and times of (simulated - observed)² dt. Models are P
+    velocities in km/s, and gradients are exact derivatives with respect to their grid values, those at the
+    edges included, which go on through the absorbing layers.
+
+    Parameters
+    ----------
+    survey : Survey
+        What all shots have in common.
+    gather : Gather
+        Any of the shots: how many receivers there are.
+    memory : int, float or str, optional
+        Budget for forward wavefields and snapshots [bytes], as of `pyrevolve.devito.CheckpointedAdjoint`.
+    second_order : bool
+        Whether Gauss-Newton products will be asked for; they and gradients then have half of the budget each.
+    **options
+        More for `CheckpointedAdjoint`: ``disk=``, ``disk_dir=``, ``compression=``, ``cache=``, ...
+
+    Notes
+    -----
+    The forward equation is m u_tt - laplace u + c u_t = q with m = 1 / v² and the damping c of the absorbing
+    layers. With the adjoint field v of the residual, dJ/dm = - sum over t of u v_tt (Plessix 2006,
+    doi:10.1111/j.1365-246X.2006.02978.x, equation 30 with the second derivative put on the adjoint).
+    """
+
+    def __init__(
+        self,
+        survey: Survey,
+        gather: Gather,
+        *,
+        memory: int | float | str | None = None,
+        second_order: bool = False,
+        **options: Any,
+    ) -> None:
+        start = np.full(survey.shape, survey.vmax)
+        self.survey = survey
+        self._model = Acoustic(start, survey.spacing, survey.layers, survey.space_order, vmax=survey.vmax)
+        self._shot = Shot(
+            self._model,
+            survey.tn,
+            f0=survey.f0 / 1000,
+            receivers=np.asarray(gather.receivers, dtype=np.float64),
+            source=np.asarray(gather.source, dtype=np.float64),
+        )
+        if second_order and memory is not None:
+            memory = parse_bytes(memory) // 2
+        self._options = {**options, "memory": memory, "arguments": self._shot.arguments()}
+        self._second_order = second_order
+        self._gradient = self._model.gradient_field()
+        self._direction = self._model.gradient_field(name="dm")
+        self._adjoint_field = self._model.wavefield(name="v")
+        self._adjoints: dict[str, CheckpointedAdjoint] = {}
+        self._operators: dict[str, tuple[Any, ...]] = {}
+
+    @property
+    def times(self) -> Array:
+        """Times of the recorded samples, shape (times,), ms."""
+        return self._shot.dt * np.arange(self._shot.simulated.data.shape[0])
+
+    def simulate(self, vp: npt.NDArray[Any], shot: Gather) -> npt.NDArray[np.float32]:
+        """Return what the receivers record in a model.
+
+        Parameters
+        ----------
+        vp : numpy.ndarray
+            P velocity, shape of the survey, km/s.
+        shot : Gather
+            Where source and receivers are.
+
+        Returns
+        -------
+        numpy.ndarray
+            Pressure, shape (times, receivers), float32.
+        """
+        self._place(vp, shot)
+        if "simulate" not in self._operators:
+            u = self._model.wavefield()
+            self._operators["simulate"] = self._model.forward(u, self._shot), u
+        self._run("simulate")
+        return self._recorded()
+
+    def misfit(self, vp: npt.NDArray[Any], shot: Gather) -> float:
+        """Return half the sum of squared residuals times dt; parameters as of `misfit_and_gradient`."""
+        return self._misfit(self.simulate(vp, shot) - _observed(shot))
+
+    def misfit_and_gradient(self, vp: npt.NDArray[Any], shot: Gather) -> tuple[float, Array]:
+        """Return the misfit of a shot and its gradient.
+
+        Parameters
+        ----------
+        vp : numpy.ndarray
+            P velocity, shape of the survey, km/s.
+        shot : Gather
+            The shot, with observed data.
+
+        Returns
+        -------
+        misfit : float
+            Half the sum over receivers and times of (simulated - observed)² dt.
+        gradient : numpy.ndarray
+            Its derivative with respect to every value of `vp`, shape of the survey.
+
+        Raises
+        ------
+        ValueError
+            The shot has no observed data, or the model another shape or too high a velocity.
+        """
+        observed = _observed(shot)
+        self._place(vp, shot)
+        adjoint = self._adjoint("gradient", self._build_gradient)
+        self._gradient.data[:] = 0
+        adjoint.forward()
+        residual = self._recorded() - observed
+        self._shot.residual.data[:] = residual * np.float32(self._shot.dt)
+        adjoint.reverse()
+        return self._misfit(residual), self._with_respect_to_velocity(vp)
+
+    def born(
+        self, vp: npt.NDArray[Any], direction: npt.NDArray[Any], shot: Gather
+    ) -> npt.NDArray[np.float32]:
+        """Return the derivative of the recorded data in a direction: the Born approximation.
+
+        Parameters
+        ----------
+        vp, direction : numpy.ndarray
+            P velocity and its change, shape of the survey, km/s.
+        shot : Gather
+            Where source and receivers are.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (times, receivers), float32: to first order simulate(vp + direction) - simulate(vp).
+        """
+        self._place(vp, shot, direction)
+        if "born" not in self._operators:
+            u, scattered = self._model.wavefield(), self._model.wavefield(name="U")
+            self._operators["born"] = self._born(u, scattered), u, scattered
+        self._run("born")
+        return self._recorded()
+
+    def gauss_newton_product(self, vp: npt.NDArray[Any], direction: npt.NDArray[Any], shot: Gather) -> Array:
+        """Return the product of the misfit's Gauss-Newton Hessian, J^T J dt, with a direction.
+
+        J is the derivative of the recorded data; the Born operator's wavefield runs along in the first sweep
+        only and takes no snapshots.
+
+        Parameters
+        ----------
+        vp, direction : numpy.ndarray
+            P velocity and its change, shape of the survey, km/s.
+        shot : Gather
+            Where source and receivers are.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of the survey.
+
+        Raises
+        ------
+        ValueError
+            The problem was made without ``second_order=True``.
+
+        References
+        ----------
+        Pratt, Shin and Hicks (1998), doi:10.1046/j.1365-246X.1998.00498.x, equation 14.
+        """
+        if not self._second_order:
+            raise ValueError("Gauss-Newton products need AcousticShots(..., second_order=True)")
+        self._place(vp, shot, direction)
+        adjoint = self._adjoint("gauss_newton", self._build_gauss_newton)
+        self._gradient.data[:] = 0
+        adjoint.forward()
+        self._shot.residual.data[:] = self._recorded() * np.float32(self._shot.dt)
+        adjoint.reverse()
+        return self._with_respect_to_velocity(vp)
+
+    def illumination(self, vp: npt.NDArray[Any], shot: Gather) -> Array:
+        """Return the sum over time of u_tt² dt: the source's part of the diagonal of the Hessian.
+
+        Its sum over shots preconditions gradients (Shin, Jang and Min 2001,
+        doi:10.1046/j.1365-2478.2001.00279.x). Parameters as of `simulate`; shape of the survey.
+        """
+        self._place(vp, shot)
+        if "illumination" not in self._operators:
+            u, total = self._model.wavefield(), self._model.gradient_field()
+            self._operators["illumination"] = self._model.illumination(u, self._shot, total), u, total
+        self._run("illumination")
+        total = self._everywhere(self._operators["illumination"][2])
+        return np.asarray(self._model.physical(total), dtype=np.float64) * self._shot.dt
+
+    def close(self) -> None:
+        """Give the memory of snapshots back; may be called again."""
+        for adjoint in self._adjoints.values():
+            adjoint.close()
+
+    def __str__(self) -> str:
+        parts = []
+        for name, adjoint in self._adjoints.items():
+            plan = adjoint.plan
+            parts.append(
+                f"{name.replace('_', '-')}: {plan.n_timesteps} timesteps, window {plan.window}, "
+                f"{plan.n_snapshots} snapshots, {format_bytes(adjoint.memory_held)} held"
+                + (f" and {format_bytes(adjoint.disk_held)} on disk" if adjoint.disk_held else "")
+            )
+        return "; ".join(parts) or "no gradient so far"
+
+    # --- operators ------------------------------------------------------------------------------------------
+
+    def _build_gradient(self, save: Any) -> Problem:
+        u = self._model.wavefield(save)
+        return Problem(
+            forward=self._model.forward(u, self._shot),
+            recompute=self._model.forward(u, self._shot, receivers=False),
+            reverse=self._model.gradient(u, self._adjoint_field, self._shot, self._gradient),
+        )
+
+    def _build_gauss_newton(self, save: Any) -> Problem:
+        u = self._model.wavefield(save)
+        return Problem(
+            forward=self._born(u, self._model.wavefield(name="U")),
+            recompute=self._model.forward(u, self._shot, receivers=False),
+            reverse=self._model.gradient(u, self._adjoint_field, self._shot, self._gradient),
+        )
+
+    def _born(self, u: Any, scattered: Any) -> Any:
+        return self._model.born(u, scattered, self._direction, self._shot)
+
+    def _adjoint(self, name: str, build: Any) -> CheckpointedAdjoint:
+        if name not in self._adjoints:
+            self._adjoints[name] = CheckpointedAdjoint(build, **self._options)
+        return self._adjoints[name]
+
+    def _run(self, name: str) -> None:
+        """Run an operator from zero wavefields, without checkpoints."""
+        operator, *fields = self._operators[name]
+        for wavefield in fields:
+            wavefield.data_with_halo[:] = 0
+        operator.apply(**self._shot.arguments())
+
+    # --- numbers --------------------------------------------------------------------------------------------
+
+    def _place(self, vp: npt.NDArray[Any], shot: Gather, direction: npt.NDArray[Any] | None = None) -> None:
+        """Set the model, the direction in which it changes, and the positions of a shot."""
+        self._model.set_velocity(np.asarray(vp))
+        self._shot.move(shot.source, shot.receivers)
+        if direction is not None:
+            change = -2.0 * np.asarray(direction, dtype=np.float64) / np.asarray(vp, dtype=np.float64) ** 3
+            self._direction.data[:] = np.pad(change, self._model.layers, mode="edge")
+
+    def _with_respect_to_velocity(self, vp: npt.NDArray[Any]) -> Array:
+        """Return the gradient, with respect to m on the whole grid so far, with respect to the model."""
+        total = self._everywhere(self._gradient).astype(np.float64)
+        layers = self._model.layers
+        for axis in range(total.ndim if layers else 0):
+            # The adjoint of going on with the values at the edges.
+            total = np.moveaxis(total, axis, 0)
+            inside = total[layers:-layers].copy()
+            inside[0] += total[:layers].sum(axis=0)
+            inside[-1] += total[-layers:].sum(axis=0)
+            total = np.moveaxis(inside, 0, axis)
+        return np.asarray(-2.0 * total / np.asarray(vp, dtype=np.float64) ** 3)
+
+    def _misfit(self, residual: npt.NDArray[Any]) -> float:
+        return 0.5 * float(np.sum(residual.astype(np.float64) ** 2)) * self._shot.dt
+
+    def _recorded(self) -> npt.NDArray[np.float32]:
+        return self._everywhere(self._shot.simulated)
+
+    def _everywhere(self, function: Any) -> npt.NDArray[np.float32]:
+        """Return the values of a function on the whole grid, in every process."""
+        distributor = self._model.grid.distributor
+        if distributor.nprocs == 1:
+            return np.array(function.data)
+        gathered = function.data_gather(rank=0)
+        return np.asarray(distributor.comm.bcast(gathered if distributor.myrank == 0 else None, root=0))
+
+
+def _observed(shot: Gather) -> npt.NDArray[np.float32]:
+    if shot.observed is None:
+        raise ValueError("the shot has no observed data; a misfit needs Gather(..., observed=...)")
+    return shot.observed
