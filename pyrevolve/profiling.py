@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter_ns
 from typing import NamedTuple
 
 from .budget import format_bytes
 from .crevolve import Kind
+from .observers import Observer, Outcome, Sweep
 from .storage import Storage
 
 __all__ = ["Profiler", "Record", "TierRecords", "Transfers"]
@@ -80,7 +82,7 @@ class TierRecords(NamedTuple):
     transfers: Transfers
 
 
-class Profiler:
+class Profiler(Observer):
     """Times, counts and bytes of one shot, for every kind of instruction and for every tier.
 
     ``profiler[Kind.FORWARD]`` is the `Record` of one kind, for SAVE and LOAD the sum over the tiers so far;
@@ -100,26 +102,85 @@ class Profiler:
         what the records do not account for is the driver's own.
     """
 
-    __slots__ = ("_records", "forward_nanoseconds", "reverse_nanoseconds", "tiers")
-
     def __init__(self, n_tiers: int = 1) -> None:
         self._start(n_tiers)
 
     def _start(self, n_tiers: int) -> None:
         self._records = {kind: Record() for kind in Kind if kind not in (Kind.SAVE, Kind.LOAD)}
+        self._forward, self._reverse = self._records[Kind.FORWARD], self._records[Kind.REVERSE]
         self.tiers = tuple(TierRecords(Record(), Record(), Transfers()) for _ in range(n_tiers))
+        self._saves, self._loads = [tier.saves for tier in self.tiers], [tier.loads for tier in self.tiers]
         self.forward_nanoseconds = 0
         self.reverse_nanoseconds = 0
+        #: When the sweep that is under way began, and what it uses; None, and nothing, in between.
+        self._began: int | None = None
+        self._sweep: Sweep = "forward"
+        self._storages: Sequence[Storage] = ()
 
     def reset(self) -> None:
         """Start anew; records handed out earlier keep their values."""
         self._start(len(self.tiers))
 
-    def transferred(self, storages: Iterable[Storage]) -> None:
-        """Take notice of what the storages of the tiers have transferred since they were cleared."""
-        for tier, storage in zip(self.tiers, storages, strict=True):
-            tier.transfers.waited_seconds = storage.waited_seconds
-            tier.transfers.hidden_seconds = storage.hidden_seconds
+    # --- what the driver tells ------------------------------------------------------------------------------
+
+    def begin(self, sweep: Sweep, storages: Sequence[Storage]) -> None:
+        """Let the time of a sweep run."""
+        self._sweep, self._storages = sweep, storages
+        self._began = perf_counter_ns()
+
+    def ran_forward(self, start: int, stop: int, began: int, ended: int) -> None:
+        """Count a call of the forward operator."""
+        record = self._forward
+        record.nanoseconds += ended - began
+        record.calls += 1
+        record.steps += stop - start
+
+    def ran_reverse(self, start: int, stop: int, began: int, ended: int) -> None:
+        """Count a call of the reverse operator."""
+        record = self._reverse
+        record.nanoseconds += ended - began
+        record.calls += 1
+        record.steps += stop - start
+
+    def saved(self, t: int, tier: int, slot: int, nbytes: int, began: int, ended: int) -> None:
+        """Count a copy into a slot."""
+        record = self._saves[tier]
+        record.nanoseconds += ended - began
+        record.calls += 1
+        record.bytes += nbytes
+
+    def loaded(self, t: int, tier: int, slot: int, keep: bool, nbytes: int, began: int, ended: int) -> None:
+        """Count a copy out of a slot."""
+        record = self._loads[tier]
+        record.nanoseconds += ended - began
+        record.calls += 1
+        record.bytes += nbytes
+
+    def freed(self, tier: int, slot: int) -> None:
+        """Count a slot that was made empty."""
+        self._records[Kind.FREE].calls += 1
+
+    def reached(self, kind: Kind) -> None:
+        """Count TURN or END."""
+        self._records[kind].calls += 1
+
+    def end(self, outcome: Outcome) -> None:
+        """Add the time of a sweep up, and what the storages of the tiers have transferred so far."""
+        began, storages = self._began, self._storages
+        self._began, self._storages = None, ()
+        if began is None:
+            return
+        if outcome != "failed":  # what is broken is not asked any more
+            for tier, storage in zip(self.tiers, storages, strict=True):
+                tier.transfers.waited_seconds = storage.waited_seconds
+                tier.transfers.hidden_seconds = storage.hidden_seconds
+        spent = perf_counter_ns() - began
+        if self._sweep == "forward":
+            self.forward_nanoseconds += spent
+        else:
+            self.reverse_nanoseconds += spent
+
+    # --- what it tells --------------------------------------------------------------------------------------
 
     def __getitem__(self, kind: Kind) -> Record:
         if kind is Kind.SAVE:

@@ -19,10 +19,11 @@ from .checkpoint import Checkpoint, Operator, check_problem
 from .compression import CompressionLike
 from .costs import CompressionCosts, Costs
 from .course import Course, Place, Standing
-from .crevolve import Kind
+from .crevolve import Content, Kind
 from .errors import JournalError, ScheduleError, StorageFullError
 from .journal import Arrays, Entry, Journal, Journalled, arrays_of, digest_of
 from .lookahead import LookAhead
+from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
 from .schedules import Online, Schedule
@@ -296,6 +297,7 @@ class Revolver:
             self._close_storages(journal=not isinstance(resume, Journal))
             raise
         self._profiler = Profiler(len(self._storages))
+        self._observer = Observers.of(self._profiler)
         # Any: which attributes of an instruction are set goes with its kind, which types cannot tell.
         self._instructions: Iterator[Any] = iter(())
         self._course: Course | None = None
@@ -466,6 +468,7 @@ class Revolver:
         instructions = online.advance_to(target, last=last)  # a bad call is refused here, the shot intact
         with self._sweep(_State.FORWARD, _State.PAUSED):
             if fresh:
+                self._observer.follow(online, None)
                 self._put_initial_state()
             self._run(instructions, None)
             self._n_timesteps = target
@@ -544,7 +547,7 @@ class Revolver:
             self._journal.next_shot()
             self._entry = None
             self._resumed = False
-        self._profiler.reset()
+        self._observer.reset()
         self._instructions = iter(())
         self._course = None
         self._state = _State.READY
@@ -606,20 +609,22 @@ class Revolver:
         # All of it is in the try block: an interrupt at any point must leave a state that reset() can end.
         try:
             self._state = during
-            start = perf_counter_ns()
+            self._observer.begin("forward" if during is _State.FORWARD else "reverse", self._storages)
             yield
-            self._profiler.transferred(self._storages)
-            if during is _State.FORWARD:
-                self._profiler.forward_nanoseconds += perf_counter_ns() - start
-            else:
-                self._profiler.reverse_nanoseconds += perf_counter_ns() - start
+            self._observer.end("paused" if after is _State.PAUSED else "done")
             self._state = after
         except BaseException:
             self._state = _State.FAILED
+            self._observer.end("failed")
             raise
 
     def _follow(self, schedule: Schedule, begin: Standing | None = None) -> Iterator[Any]:
         """Return the instructions of a schedule as they are to be carried out here."""
+        instructions = self._instructions_of(schedule, begin)
+        self._observer.follow(schedule, self._course)
+        return instructions
+
+    def _instructions_of(self, schedule: Schedule, begin: Standing | None) -> Iterator[Any]:
         self._course = None
         elastic = any(storage.elastic for storage in self._storages)
         adaptable = elastic and not schedule.needs_step_data and schedule.layout is None
@@ -813,23 +818,28 @@ class Revolver:
         # Every name that the loop needs is local: it turns hundreds of thousands of times a second.
         forward_kind, reverse_kind, load_kind, save_kind = Kind.FORWARD, Kind.REVERSE, Kind.LOAD, Kind.SAVE
         forward, reverse = self._fwd_operator.apply, self._rev_operator.apply
-        checkpoint, storages, profiler = self._checkpoint, self._storages, self._profiler
+        checkpoint, storages, observer = self._checkpoint, self._storages, self._observer
         set_initial, course = checkpoint.set_initial, self._course
-        # By content: STATE, STEP_DATA.
-        sources = checkpoint.get_data, checkpoint.get_step_data
-        targets = checkpoint.get_data_location, checkpoint.get_step_data_location
+        state_content = Content.STATE
+        state, step_data = checkpoint.get_data, checkpoint.get_step_data
+        state_location, step_data_location = checkpoint.get_data_location, checkpoint.get_step_data_location
         # By tier.
-        saving = [(storages[k].save, record.saves) for k, record in enumerate(profiler.tiers)]
-        loading = [(storages[k].load, record.loads) for k, record in enumerate(profiler.tiers)]
+        saves: list[Callable[..., int]] = [storage.save for storage in storages]
+        loads: list[Callable[..., int]] = [storage.load for storage in storages]
+        frees = [storage.free for storage in storages]
         team = self._team
         if team is not None:
             forward, reverse = team.guarded(forward), team.guarded(reverse)
             set_initial = team.guarded(set_initial)
-            sources = team.guarded(sources[0]), team.guarded(sources[1])
-            targets = team.guarded(targets[0]), team.guarded(targets[1])
-            saving = [(team.guarded_save(storages[k]), record) for k, (_, record) in enumerate(saving)]
-            loading = [(team.guarded(load), record) for load, record in loading]
-        forwards, reverses = profiler[forward_kind], profiler[reverse_kind]
+            state, step_data = team.guarded(state), team.guarded(step_data)
+            state_location, step_data_location = (
+                team.guarded(state_location),
+                team.guarded(step_data_location),
+            )
+            saves = [team.guarded_save(storage) for storage in storages]
+            loads = [team.guarded(load) for load in loads]
+        ran_forward, ran_reverse = observer.ran_forward, observer.ran_reverse
+        saved, loaded, freed = observer.saved, observer.loaded, observer.freed
         clock = perf_counter_ns
 
         for instruction in instructions:
@@ -838,52 +848,47 @@ class Revolver:
                 start, stop = instruction.start, instruction.stop
                 began = clock()
                 forward(t_start=start, t_end=stop)
-                forwards.nanoseconds += clock() - began
-                forwards.calls += 1
-                forwards.steps += stop - start
+                ran_forward(start, stop, began, clock())
             elif kind is reverse_kind:
                 start, stop = instruction.start, instruction.stop
                 began = clock()
                 reverse(t_start=start, t_end=stop)
-                reverses.nanoseconds += clock() - began
-                reverses.calls += 1
-                reverses.steps += stop - start
+                ran_reverse(start, stop, began, clock())
             elif kind is load_kind:
-                t, content = instruction.t, instruction.content
+                t, content, keep = instruction.t, instruction.content, instruction.keep
                 tier, slot = instruction.tier, instruction.slot
                 began = clock()
                 if slot >= 0:
-                    load, loads = loading[tier]
-                    loads.bytes += load(slot, targets[content](t), t, content)
-                    if not instruction.keep:
-                        storages[tier].free(slot)
+                    arrays = state_location(t) if content is state_content else step_data_location(t)
+                    nbytes = loads[tier](slot, arrays, t, content)
+                    if not keep:
+                        frees[tier](slot)
                 else:  # x_0 that is free has no slot; it counts as a load of tier 0.
-                    loads = loading[0][1]
+                    tier = nbytes = 0
                     set_initial()
-                loads.nanoseconds += clock() - began
-                loads.calls += 1
+                loaded(t, tier, slot, keep, nbytes, began, clock())
             elif kind is save_kind:
                 t, content = instruction.t, instruction.content
-                save, saves = saving[instruction.tier]
+                tier, slot = instruction.tier, instruction.slot
                 began = clock()
                 try:
-                    saves.bytes += save(instruction.slot, sources[content](t), t, content)
+                    arrays = state(t) if content is state_content else step_data(t)
+                    nbytes = saves[tier](slot, arrays, t, content)
                 except StorageFullError as error:
                     if course is None:
                         raise
-                    storage = storages[instruction.tier]
-                    saved = self._save_again(storage, save, instruction.slot, sources[content](t), t, content)
-                    if saved is None:
+                    again = self._save_again(storages[tier], saves[tier], slot, arrays, t, content)
+                    if again is None:
                         course.no_room(error)
                         continue
-                    saves.bytes += saved
-                saves.nanoseconds += clock() - began
-                saves.calls += 1
+                    nbytes = again
+                saved(t, tier, slot, nbytes, began, clock())
             elif kind is Kind.FREE:
-                storages[instruction.tier].free(instruction.slot)
-                profiler[kind].calls += 1
+                tier, slot = instruction.tier, instruction.slot
+                frees[tier](slot)
+                freed(tier, slot)
             elif last is not None and kind is last:
-                profiler[last].calls += 1
+                observer.reached(last)
                 return
             else:
                 raise ScheduleError(
