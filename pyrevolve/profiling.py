@@ -106,7 +106,9 @@ class Profiler(Observer):
         self._start(n_tiers)
 
     def _start(self, n_tiers: int) -> None:
-        self._records = {kind: Record() for kind in Kind if kind not in (Kind.SAVE, Kind.LOAD)}
+        self._records: dict[Kind, Record] = {
+            kind: Record() for kind in Kind if kind not in (Kind.SAVE, Kind.LOAD)
+        }
         self._forward, self._reverse = self._records[Kind.FORWARD], self._records[Kind.REVERSE]
         self.tiers = tuple(TierRecords(Record(), Record(), Transfers()) for _ in range(n_tiers))
         self._saves, self._loads = [tier.saves for tier in self.tiers], [tier.loads for tier in self.tiers]

@@ -9,13 +9,18 @@ import os
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
+from typing import TypeAlias
 
 from ..crevolve import Arena
 from .checksums import Checksum
 from .file import SnapshotFile
 from .space import Extent
 
-__all__ = ["Background", "Buffer", "Transfer"]
+__all__ = ["Background", "Buffer", "Told", "Transfer"]
+
+#: Called with ``"write"``, ``"read"`` or ``"wait"``, slot and timestep of the snapshot (-1 for a wait), and
+#: from when to when [ns]. It must not raise.
+Told: TypeAlias = Callable[[str, int, int, int, int], object]
 
 #: How often a waiting thread looks whether the background thread is still alive [s].
 _HEARTBEAT = 1.0
@@ -107,6 +112,8 @@ class Background:
     ----------
     waited, busy : int
         Nanoseconds that the caller spent waiting here, and that the thread spent transferring.
+    told : callable or None
+        Is told of all that adds to them, with the lock held, by the thread that it is of; see `Told`.
 
     Notes
     -----
@@ -139,6 +146,7 @@ class Background:
         self._changed = threading.Condition(self._lock)
         self.waited = 0
         self.busy = 0
+        self.told: Told | None = None
 
     @property
     def nbytes(self) -> int:
@@ -352,7 +360,10 @@ class Background:
                 if not heard and (self._broken or self._thread is None or not self._thread.is_alive()):
                     raise OSError(f"the background thread ended: {self._broken!r}") from self._broken
         finally:
-            self.waited += perf_counter_ns() - began
+            ended = perf_counter_ns()
+            self.waited += ended - began
+            if self.told is not None:
+                self.told("wait", -1, -1, began, ended)
 
     def _take_buffer(self) -> Buffer:
         """Return a buffer; what was read ahead and is needed last makes way."""
@@ -433,7 +444,10 @@ class Background:
         except BaseException as caught:
             error = caught
         with self._lock:
-            self.busy += perf_counter_ns() - began
+            ended = perf_counter_ns()
+            self.busy += ended - began
+            if self.told is not None:
+                self.told("write" if writing else "read", *transfer.label, began, ended)
             self._running = None
             self._finished(transfer, writing, error)
             self._changed.notify_all()

@@ -15,7 +15,7 @@ from .. import crevolve
 from ..compression import CompressionLike
 from ..crevolve import Content
 from ..errors import StorageError
-from .background import Background, Transfer
+from .background import Background, Told, Transfer
 from .file import BLOCK, SnapshotFile
 from .slots import Held, SlotStorage
 from .space import Extent, Space
@@ -190,6 +190,19 @@ class DiskStorage(SlotStorage):
         return max(0, self._background.busy - self._background.waited) * 1e-9
 
     # --- what it does ---------------------------------------------------------------------------------------
+
+    def tell(self, told: Told | None) -> None:
+        """Let a function know of every transfer and every wait from now on; None: of none.
+
+        Parameters
+        ----------
+        told : callable or None
+            ``told(what, slot, t, began, ended)`` with `what` one of ``"write"``, ``"read"`` and ``"wait"``,
+            slot and timestep of the snapshot (-1 for a wait), and times of `time.perf_counter_ns` [ns]. It is
+            called in the thread that transfers or waits, and must neither raise nor hold a reference to the
+            storage.
+        """
+        self._background.told = told
 
     def prefetch(self, slot: int) -> None:
         """Take notice that a full slot will be loaded soon, after those that were announced before.
