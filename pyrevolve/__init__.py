@@ -19,7 +19,11 @@ again. The parts, from the user's side:
     where snapshots are kept
 `pyrevolve.devito`
     the layer for Devito users; it is imported by its name only
+`pyrevolve.compat`
+    the names and signatures of version 2.2.8
 """
+
+from typing import TYPE_CHECKING
 
 from .budget import available_memory
 from .checkpoint import Checkpoint, Operator
@@ -105,3 +109,11 @@ __all__ = [
     "PeerError",
     "__version__",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Find what version 2.2.8 had under a name that is not here."""
+        from .renamed import lookup
+
+        return lookup(__name__, name)

@@ -13,7 +13,7 @@ import math
 import operator
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -510,3 +510,12 @@ def _magnitude(array: npt.NDArray[Any]) -> float:
         return largest
     finite = array[np.isfinite(array)]
     return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Find what version 2.2.8 had under a name that is not here."""
+        from .renamed import lookup
+
+        return lookup(__name__, name)
