@@ -36,10 +36,10 @@ def positive(text: str) -> float:
     return value
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+def parser(prog: str = "python -m pyrevolve.demo") -> argparse.ArgumentParser:
+    """Return the command line, of a command that is called `prog`."""
     result = argparse.ArgumentParser(
-        prog="python -m pyrevolve.demo",
+        prog=prog,
         description="The gradient of full waveform inversion for one shot, inside a memory budget: simulates "
         "data in a true model, then back-propagates the residual of a smooth background model.",
     )
@@ -124,9 +124,9 @@ class MemoryWatch:
                 return
 
 
-def main(given: list[str] | None = None) -> int:
-    """Run the demonstration; returns the exit status."""
-    options = parser().parse_args(given)
+def main(given: list[str] | None = None, *, prog: str = "python -m pyrevolve.demo") -> int:
+    """Run the demonstration as the command `prog`; returns the exit status."""
+    options = parser(prog).parse_args(given)
     try:
         memory = parse_bytes(options.memory)
         shape = tuple(options.shape) if options.shape else None

@@ -1,0 +1,197 @@
+"""Read and print the quantities of the command line: counts, bytes, durations, bandwidths, shapes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+from ..budget import format_bytes, parse_bytes
+
+__all__ = [
+    "Transfer",
+    "argument",
+    "bandwidth_text",
+    "listed",
+    "number_text",
+    "parse_count",
+    "parse_duration",
+    "parse_shape",
+    "parse_size",
+    "parse_transfer",
+    "time_text",
+]
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*([a-zµμ]*)\s*", re.IGNORECASE)
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "": 1.0,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What it takes to copy a state: a time, or bytes per second; the other one is None."""
+
+    seconds: float | None = None
+    bytes_per_second: float | None = None
+
+    def of(self, state_bytes: int | None) -> float:
+        """Return the seconds that a state of so many bytes takes.
+
+        Raises
+        ------
+        ValueError
+            It is a bandwidth, and how large a state is is not known.
+        """
+        if self.seconds is not None:
+            return self.seconds
+        assert self.bytes_per_second is not None
+        if state_bytes is None:
+            raise ValueError(
+                "a bandwidth needs the size of a state; give --state-bytes, or a time such as 8ms"
+            )
+        return state_bytes / self.bytes_per_second
+
+
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return `parse` such that argparse shows the message of its ValueError."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def listed(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Return a reader of several values with commas between them, each read by `parse`."""
+    return lambda text: tuple(parse(part) for part in text.split(","))
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number >= 0, such as ``3647``, ``10_000`` or ``1e6``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        number = Decimal("NaN")
+    # 10**30 is far beyond what 64 bits count; without the bound int() of "1e999999999" would not come back.
+    if not number.is_finite() or not 0 <= number <= 10**30 or number != number.to_integral_value():
+        raise ValueError(f"must be a whole number >= 0 such as 3647 or 1e6, got {text!r}")
+    return int(number)
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes, such as ``"8 GiB"`` or ``500MB``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    return parse_bytes(text, "a size")
+
+
+def parse_duration(text: str) -> float:
+    """Read a time in seconds, such as ``0.8ms``, ``250us``, ``1.2e-3`` or ``2 min``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    match = _DURATION.fullmatch(text)
+    unit = _SECONDS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f"must be a time such as 0.8ms, 250us or 1.2e-3 (seconds), got {text!r}")
+    return float(match[1]) * unit
+
+
+def parse_transfer(text: str) -> Transfer:
+    """Read what copying a state takes: a time such as ``8ms``, or a bandwidth such as ``"1.2 GB/s"``.
+
+    Raises
+    ------
+    ValueError
+        It is neither, or a bandwidth of 0.
+    """
+    amount, per, unit = text.rpartition("/")
+    if not per:
+        try:
+            return Transfer(seconds=parse_duration(text))
+        except ValueError:
+            raise ValueError(
+                f"must be a time such as 8ms or a bandwidth such as 1.2GB/s, got {text!r}"
+            ) from None
+    rate = parse_bytes(amount, "a bandwidth") if unit.strip() == "s" else 0
+    if not rate:
+        raise ValueError(f"must be a time such as 8ms or a bandwidth > 0 such as 1.2GB/s, got {text!r}")
+    return Transfer(bytes_per_second=float(rate))
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read the points of a grid in every dimension, such as ``401x401x201``.
+
+    Raises
+    ------
+    ValueError
+        It is none, or has a dimension without points.
+    """
+    parts = re.split(r"\s*[x×,]\s*", text.strip().lower())
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"must be numbers of points such as 401x401x201, got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def time_text(seconds: float) -> str:
+    """Return a time for people to read.
+
+    Examples
+    --------
+    >>> time_text(0.0008), time_text(10.337), time_text(5400)
+    ('0.8 ms', '10.34 s', '90 min')
+    """
+    if seconds >= 7200:
+        return f"{seconds / 3600:.4g} h"
+    if seconds >= 120:
+        return f"{seconds / 60:.4g} min"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.4g} {unit}"
+    return f"{seconds / 1e-9:.4g} ns" if seconds else "0 s"
+
+
+def number_text(value: float) -> str:
+    """Return a number for people to read, with four significant digits; without an exponent below 10**7.
+
+    Examples
+    --------
+    >>> number_text(12345.6), number_text(0.51239)
+    ('12346', '0.5124')
+    """
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
+def bandwidth_text(bytes_per_second: float) -> str:
+    """Return a bandwidth for people to read, such as ``"1.2 GiB/s"``."""
+    return f"{format_bytes(int(bytes_per_second))}/s"
