@@ -103,7 +103,7 @@ def test_old_scripts_give_what_they_gave(package, reference, tmp_path):
     there.mkdir()
     script = HERE / "version_2.py"
     ours = python(sys.executable, "-W", "ignore::DeprecationWarning", script, package, cwd=here)
-    theirs = python(reference, script, "pyrevolve", cwd=there)
+    theirs = python(reference, "-I", script, "pyrevolve", cwd=there)
     # The old signature of DiskStorage is found in pyrevolve.compat only.
     assert set(theirs) - set(ours) == (set(DISK_STORAGE_CASES) if package == "pyrevolve" else set())
     for case, records in ours.items():
@@ -139,6 +139,26 @@ def test_short_runs(n, s, tmp_path):
     ):
         for gradient, expected in zip(gradients_of(make), store_all(3, "float64", n), strict=True):
             np.testing.assert_array_equal(gradient, expected)
+
+
+def test_files_lie_where_they_were_asked_for_and_go(tmp_path):
+    p = Problem(compat, 1, "float64")
+    for make in (
+        lambda folder: compat.DiskRevolver(*p.arguments, S, N, filedir=folder),
+        lambda folder: compat.SingleLevelRevolver(*p.arguments, S, N, diskstorage=True, filedir=folder),
+        lambda folder: compat.MultiLevelRevolver(
+            *p.arguments, N, [tier(compat.DiskStorage, p, S, None, folder)]
+        ),
+    ):
+        with make(tmp_path / "new") as revolver:
+            assert Path(revolver.storage.path).is_relative_to(tmp_path / "new")
+            assert Path(revolver.storage.path).is_file()
+        assert list((tmp_path / "new").iterdir()) == []
+    kept = compat.DiskStorage(4, 2, np.float64, filedir=tmp_path / "kept", keepfiles=True)
+    kept.save(0, [np.arange(4.0)])
+    kept.close()
+    (file,) = (path for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    assert np.arange(4.0).tobytes() in file.read_bytes()
 
 
 def test_costs_and_slots_of_storages_decide(tmp_path):
@@ -202,13 +222,20 @@ def test_three_fields_with_compression(make, tmp_path, monkeypatch):
             np.testing.assert_allclose(gradient, expected, rtol=100 * tolerance)
 
 
-def test_compression_is_used_and_bounded():
+@pytest.mark.parametrize("disk", [False, True])
+def test_compression_is_used_and_bounded(disk, tmp_path):
     pytest.importorskip("zfpy", reason='needs pip install "pyrevolve[zfp]"')
     p = Problem(compat, 3, "float64")
     params = {"scheme": "zfp", "tolerance": 1e-3}
-    with compat.MemoryRevolver(*p.arguments, S, N, compression_params=params) as revolver:
+    options = {"diskstorage": disk, "filedir": tmp_path}
+    with compat.SingleLevelRevolver(*p.arguments, S, N, compression_params=params, **options) as revolver:
         revolver.apply_forward()
         assert 0 < revolver.storage.compression_error.absolute <= 1e-3
+
+
+def test_parameters_of_compression():
+    pytest.importorskip("zfpy", reason='needs pip install "pyrevolve[zfp]"')
+    assert compat.init_compression({"scheme": "zfp", "tolerance": 1e-3}).tolerance == 1e-3
     assert compat.init_compression({"scheme": "zfp"}).tolerance == 1e-7
     assert compat.init_compression({"scheme": "zfp", "precision": 12}).codec.precision == 12
     assert compat.init_compression({}) is None
@@ -279,6 +306,9 @@ def test_push_to_a_full_storage_is_an_error_and_loses_nothing(kind, tmp_path):
     for expected in (2, 1):
         storage.pop([back])
         assert (back == expected).all()
+    for key in (0, 1):
+        with pytest.raises(StorageError, match="is empty"):
+            storage.load(key, [back])
     for call in (storage.pop, storage.peek):
         with pytest.raises(StorageError, match="nothing to peek or pop"):
             call([back])
@@ -439,7 +469,7 @@ for module in ("pyrevolve", "pyrevolve.storage", "pyrevolve.compression", "pyrev
             public[module].append(name)
 print(json.dumps(public))
 """
-    for module, names in python(reference, "-c", code, cwd=tmp_path).items():
+    for module, names in python(reference, "-I", "-c", code, cwd=tmp_path).items():
         known = " ".join(lists.get(module, "") for lists in (KEPT, GONE, GONE_WITHOUT_A_WORD))
         assert sorted(names) == sorted(known.split()), module
 
@@ -462,7 +492,7 @@ print(json.dumps({{
     for name in {names!r}
 }}))
 """
-    theirs = python(reference, "-c", code, "pyrevolve", cwd=tmp_path)
+    theirs = python(reference, "-I", "-c", code, "pyrevolve", cwd=tmp_path)
     assert python(sys.executable, "-c", code, "pyrevolve.compat", cwd=tmp_path) == theirs
 
 

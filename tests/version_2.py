@@ -36,7 +36,7 @@ def forward_step(fields, t):
 
 def reverse_step(befores, bars, gradients, t):
     """Multiply by the transposed derivative; sum up what depends on state, adjoint and timestep alike."""
-    for before, bar, gradient in zip(befores, bars, gradients):  # noqa: B905
+    for before, bar, gradient in zip(befores, bars, gradients, strict=True):
         bar *= np.cos(before)
         gradient += bar * before * before.dtype.type(t + 1)
 
@@ -85,7 +85,7 @@ class Problem:
         class Forward(package.Operator):
             def apply(self, **kwargs):
                 for t in range(kwargs["t_start"], kwargs["t_end"]):
-                    for before, field in zip(befores, fields):  # noqa: B905
+                    for before, field in zip(befores, fields, strict=True):
                         before[:] = field
                     forward_step(fields, t)
                     outer.forward_steps += 1
@@ -104,9 +104,9 @@ class Problem:
 
     def again(self):
         """Put everything back to the start of a shot, except the record of calls."""
-        for field, first in zip(self.fields, start(len(self.fields), self.fields[0].dtype)):  # noqa: B905
+        for field, first in zip(self.fields, start(len(self.fields), self.fields[0].dtype), strict=True):
             field[:] = first
-        for bar, gradient in zip(self.bars, self.gradients):  # noqa: B905
+        for bar, gradient in zip(self.bars, self.gradients, strict=True):
             bar[:], gradient[:] = 1, 0
 
 
