@@ -10,12 +10,14 @@ from .course import Course
 from .crevolve import Kind
 from .schedules import Online, Schedule
 from .storage import Storage
+from .storage.slots import SlotStorage
 
-__all__ = ["Observer", "Observers", "Outcome", "Sweep"]
+__all__ = ["Observer", "Observers", "Outcome", "Sweep", "names_of"]
 
 Sweep: TypeAlias = Literal["forward", "reverse"]
 
-#: How a sweep, or a part of it, was left: another part follows; it is complete; an exception ended it.
+#: How a sweep, or a part of it, was left: another part follows; it is complete; an exception ended it, or
+#: nobody went on with it.
 Outcome: TypeAlias = Literal["paused", "done", "failed"]
 
 
@@ -70,7 +72,7 @@ class Observer:
         """Take notice of TURN or END."""
 
     def end(self, outcome: Outcome) -> None:
-        """Take notice of how a sweep, or a part of it, was left; perhaps twice, the second time "failed"."""
+        """Take notice of how a sweep, or a part of it, was left; perhaps again, then with "failed"."""
 
     def reset(self) -> None:
         """Make ready for the next shot, or for none."""
@@ -145,3 +147,11 @@ class Observers(Observer):
         with ExitStack() as callbacks:
             for each in reversed(self._observers):
                 callbacks.callback(each.reset)
+
+
+def names_of(storages: Sequence[Storage]) -> tuple[str, ...]:
+    """Return what tiers are called, such as ``("RAM", "disk")``, numbered where one name is of several."""
+    names = [each.tier_name if isinstance(each, SlotStorage) else type(each).__name__ for each in storages]
+    return tuple(
+        f"{name} (tier {tier})" if names.count(name) > 1 else name for tier, name in enumerate(names)
+    )

@@ -49,7 +49,9 @@ class Record:
 
 
 class Transfers:
-    """What a tier transferred beside the timesteps since the profiler was last reset.
+    """What a tier takes, and transferred beside the timesteps since the profiler was last reset.
+
+    All of it is as of the end of a sweep.
 
     Attributes
     ----------
@@ -57,13 +59,17 @@ class Transfers:
         Wall time within SAVE and LOAD that was spent waiting for transfers [s].
     hidden_seconds : float
         Time of transfers that nobody waited for [s].
+    nbytes, staging_nbytes : int
+        What the tier takes: its slots, and the memory for snapshots on their way [bytes].
     """
 
-    __slots__ = ("hidden_seconds", "waited_seconds")
+    __slots__ = ("hidden_seconds", "nbytes", "staging_nbytes", "waited_seconds")
 
     def __init__(self) -> None:
         self.waited_seconds = 0.0
         self.hidden_seconds = 0.0
+        self.nbytes = 0
+        self.staging_nbytes = 0
 
 
 class TierRecords(NamedTuple):
@@ -74,7 +80,7 @@ class TierRecords(NamedTuple):
     saves, loads : Record
         SAVE and LOAD instructions. Re-creations of a free x_0 count as loads of tier 0, of no bytes.
     transfers : Transfers
-        What ran beside the timesteps.
+        What ran beside the timesteps, and what the tier takes.
     """
 
     saves: Record
@@ -176,6 +182,8 @@ class Profiler(Observer):
             for tier, storage in zip(self.tiers, storages, strict=True):
                 tier.transfers.waited_seconds = storage.waited_seconds
                 tier.transfers.hidden_seconds = storage.hidden_seconds
+                tier.transfers.nbytes = storage.nbytes
+                tier.transfers.staging_nbytes = storage.staging_nbytes
         spent = perf_counter_ns() - began
         if self._sweep == "forward":
             self.forward_nanoseconds += spent

@@ -26,11 +26,14 @@ from .lookahead import LookAhead
 from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
+from .progress import ProgressLike, make_progress
+from .reports import Report, make_report
 from .schedules import Online, Schedule
 from .schedules.layout import index
 from .schedules.online import MOST_TIMESTEPS
 from .storage import DiskStorage, Storage
 from .team import Team
+from .timeline import Timeline, as_timeline
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -122,6 +125,14 @@ class Revolver:
         Seconds between two entries, >= 0.
     resume_key : str
         What a shot is called: an entry is only for a shot of the same name. Empty: shots are counted.
+    progress : bool or callable, optional
+        Whether a bar of tqdm shows how far a run is, on standard error or in the notebook; or a function,
+        which is called with a `ProgressState` when a sweep begins and ends, and about ten times a second in
+        between. None: there is a bar where somebody watches, that is where standard error is a terminal or a
+        notebook is run, where tqdm is installed, and where a sweep takes longer than a few seconds. With
+        `comm`, only the first process shows anything; a function must not raise there.
+    timeline : bool or Timeline, optional
+        Whether every instruction is taken down with its times, and where: see `Timeline`.
 
     Raises
     ------
@@ -134,7 +145,7 @@ class Revolver:
     BudgetError
         `memory`, with `disk`, does not hold ``checkpoint.window_bytes`` and one snapshot. A ValueError.
     ImportError
-        A package that `compression` or `comm` needs is not installed.
+        A package that `compression`, `comm` or ``progress=True`` needs is not installed.
     MemoryError
         The system does not give the memory for the snapshots.
     StorageError
@@ -222,6 +233,8 @@ class Revolver:
         resume_arrays: Arrays | None = None,
         resume_interval: float = 60.0,
         resume_key: str = "",
+        progress: ProgressLike | None = None,
+        timeline: Timeline | bool | None = None,
     ) -> None:
         check_problem(checkpoint, fwd_operator, rev_operator)
         self._checkpoint = checkpoint
@@ -231,6 +244,9 @@ class Revolver:
         self._team = None if comm is None else Team(comm)
         if self._team is not None and self._team.size == 1:
             self._team = None
+        #: What of the memory budget is not for snapshots.
+        self._fixed_bytes = 0
+        self._expected_ratio = None if compression_costs is None else compression_costs.ratio
         # They decide whether to plan anew, which all processes must do or none.
         self._costs = costs if self._team is None else self._team.first(costs)
         if schedule is None:
@@ -257,6 +273,12 @@ class Revolver:
                 compression=compression,
             )
         check_workspace(checkpoint, schedule)
+        if memory is not None:
+            self._fixed_bytes = checkpoint.window_bytes
+        known = costs_of(self._plan, self._costs)
+        self._seconds = None if known is None or (self._plan and not self._plan.measured) else known
+        shown = make_progress(progress, self._seconds, first=self._team is None or self._team.rank == 0)
+        self._timeline = as_timeline(timeline)
         #: An online schedule changes on the way, so that each shot has its own; None where there is none.
         self._online = schedule.fresh() if isinstance(schedule, Online) else None
         self._schedule = schedule if self._online is None else self._online
@@ -297,7 +319,7 @@ class Revolver:
             self._close_storages(journal=not isinstance(resume, Journal))
             raise
         self._profiler = Profiler(len(self._storages))
-        self._observer = Observers.of(self._profiler)
+        self._observer = Observers.of(self._profiler, self._timeline, shown)
         # Any: which attributes of an instruction are set goes with its kind, which types cannot tell.
         self._instructions: Iterator[Any] = iter(())
         self._course: Course | None = None
@@ -334,6 +356,11 @@ class Revolver:
         return self._profiler
 
     @property
+    def timeline(self) -> Timeline | None:
+        """What this shot spent its time with, instruction by instruction; None: that is not taken down."""
+        return self._timeline
+
+    @property
     def resumed(self) -> bool:
         """Whether this shot goes on with one that another process began: timesteps are run again."""
         return self._resumed
@@ -366,6 +393,28 @@ class Revolver:
 
     def __repr__(self) -> str:
         return f"<Revolver: {self._schedule!r}, {self._state.name.lower()}>"
+
+    def report(self) -> Report:
+        """Return what this shot took beside what was predicted; ``print(revolver.report())`` is a table.
+
+        What is predicted is what the schedule counts and, where there is a plan or where `costs` were given,
+        what it holds and takes. Counts are right so far while a shot is not finished, times as of the last
+        sweep that ended.
+        """
+        return make_report(
+            self._profiler,
+            self._schedule,
+            self._storages,
+            n_timesteps=self._n_timesteps,
+            resumed=self._resumed,
+            course=self._course,
+            plan=self._plan,
+            costs=self._seconds,
+            fixed_bytes=self._fixed_bytes,
+            memory=None if self._plan is None else self._plan.memory,
+            disk=None if self._plan is None else self._plan.disk,
+            ratio=self._expected_ratio,
+        )
 
     # --- what it does ---------------------------------------------------------------------------------------
 
@@ -563,6 +612,7 @@ class Revolver:
         if self._state in (_State.FORWARD, _State.REVERSE):
             raise ScheduleError(f"close() cannot be called: {self._state.value}")
         self._state = _State.CLOSED
+        self._observer.end("failed")
         self._instructions = iter(())
         self._close_storages(journal=True)
 
