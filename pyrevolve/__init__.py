@@ -17,6 +17,8 @@ again. The parts, from the user's side:
     schedules that weigh the costs of several tiers
 `MemoryStorage`, `DiskStorage`
     where snapshots are kept
+`Timeline`, `Profiler`, `Report`, `ProgressState`
+    what a run does, and what it took beside what was predicted
 `pyrevolve.devito`
     the layer for Devito users; it is imported by its name only
 `pyrevolve.compat`
@@ -36,6 +38,8 @@ from .measuring import measure_compression, measure_costs
 from .planning import plan, plan_curve
 from .plans import Plan
 from .profiling import Profiler
+from .progress import ProgressState
+from .reports import Report
 from .revolver import Revolver
 from .schedules import (
     CAMS,
@@ -55,6 +59,7 @@ from .schedules import (
     TwoLevel,
 )
 from .storage import DiskStorage, MemoryStorage, Storage
+from .timeline import Timeline
 
 __version__ = "3.0.0"
 
@@ -63,6 +68,9 @@ __all__ = [
     "Operator",
     "Revolver",
     "Profiler",
+    "Timeline",
+    "Report",
+    "ProgressState",
     "plan",
     "plan_curve",
     "Plan",

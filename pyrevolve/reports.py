@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 from .budget import format_bytes
 from .compression import CompressionError
 from .costs import Costs
-from .course import Course
 from .crevolve import Kind
 from .observers import names_of
 from .plans import Plan
@@ -133,7 +132,7 @@ def make_report(
     *,
     n_timesteps: int,
     resumed: bool = False,
-    course: Course | None = None,
+    replanned: int = 0,
     plan: Plan | None = None,
     costs: Costs | None = None,
     fixed_bytes: int = 0,
@@ -155,8 +154,8 @@ def make_report(
         Timesteps n, or those run so far.
     resumed : bool
         Whether another process began it.
-    course : Course, optional
-        What may have changed the schedule.
+    replanned : int
+        How often what was left of the run was planned anew.
     plan : Plan, optional
         The plan, where it is of this schedule: bytes and seconds are what it predicts.
     costs : Costs, optional
@@ -189,8 +188,8 @@ def make_report(
         *_held(profiler, storages, plan, fixed_bytes, memory, disk),
         *_compression(storages, ratio),
     ]
-    if course is not None and course.replanned:
-        facts.append(Fact("planned anew, times", 0, course.replanned))
+    if replanned:
+        facts.append(Fact("planned anew, times", 0, replanned))
     if efficiency is not None:
         facts.append(Fact("efficiency (predicted / run)", None, efficiency))
     words = [f"{type(schedule).__name__} of {n_timesteps} timesteps"]

@@ -275,8 +275,9 @@ class Revolver:
         check_workspace(checkpoint, schedule)
         if memory is not None:
             self._fixed_bytes = checkpoint.window_bytes
-        known = costs_of(self._plan, self._costs)
-        self._seconds = None if known is None or (self._plan and not self._plan.measured) else known
+        #: What the operations cost in seconds; None where nobody measured that.
+        measured = self._plan is None or self._plan.measured
+        self._seconds = costs_of(self._plan, self._costs) if measured else None
         shown = make_progress(progress, self._seconds, first=self._team is None or self._team.rank == 0)
         self._timeline = as_timeline(timeline)
         #: An online schedule changes on the way, so that each shot has its own; None where there is none.
@@ -366,6 +367,11 @@ class Revolver:
         return self._resumed
 
     @property
+    def replanned(self) -> int:
+        """How often what was left of this shot was planned anew, because of compression or a journal."""
+        return 0 if self._course is None else self._course.replanned
+
+    @property
     def resume_key(self) -> str:
         """What the next shot is called in the journal; may be set before ``apply_forward()``."""
         return "" if self._journal is None else self._journal.key
@@ -407,7 +413,7 @@ class Revolver:
             self._storages,
             n_timesteps=self._n_timesteps,
             resumed=self._resumed,
-            course=self._course,
+            replanned=self.replanned,
             plan=self._plan,
             costs=self._seconds,
             fixed_bytes=self._fixed_bytes,

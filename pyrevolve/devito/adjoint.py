@@ -27,11 +27,14 @@ from ..journal import Journal, digest_of
 from ..planning import plan
 from ..plans import Plan, Tier
 from ..profiling import Profiler
+from ..progress import ProgressLike
+from ..reports import Report, make_report
 from ..revolver import Revolver
 from ..schedules import Revolve, Schedule
 from ..storage import DiskStorage, Storage
 from ..storage.slots import SlotStorage, slot_nbytes
 from ..team import Team
+from ..timeline import Timeline, as_timeline
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
 from .measure import measure_compression, measure_costs
@@ -121,6 +124,11 @@ class CheckpointedAdjoint:
     resume_key : str
         What a shot is called: a journal is only for a shot of the same name. Empty: shots are counted; set
         the attribute of this name before each ``forward()`` where a script does not begin with the first.
+    progress : bool or callable, optional
+        Whether a bar shows how far a sweep is, as of `Revolver`. None: in a terminal or a notebook, where it
+        takes longer than a few seconds.
+    timeline : bool or Timeline, optional
+        Whether every instruction of a shot is taken down with its times, and where: see `Timeline`.
     self_check : bool
         Run with poisoned rings (see `pyrevolve.devito.verify`): slower, and wrong assumptions about what
         the rings retain turn into NaN instead of wrong numbers.
@@ -180,6 +188,8 @@ class CheckpointedAdjoint:
         resume: str | os.PathLike[str] | None = None,
         resume_interval: float = 60.0,
         resume_key: str = "",
+        progress: ProgressLike | None = None,
+        timeline: Timeline | bool | None = None,
     ) -> None:
         if not callable(build):
             raise TypeError(f"build must be a function build(save), got {type(build).__name__}")
@@ -216,6 +226,9 @@ class CheckpointedAdjoint:
         self._resume = None if resume is None else (resume, resume_interval)
         self._resume_key = str(resume_key)
         self._journal: Journal | None = None
+        self._progress = progress
+        self._timeline = as_timeline(timeline)
+        self._shot_plan: Plan | None = None
         self._reversing = False
         self._poison: Poison | None = None
         self._turned = False
@@ -286,6 +299,44 @@ class CheckpointedAdjoint:
         if self._revolver is None:
             raise ScheduleError("no shot was run; call forward() first")
         return self._revolver.profiler
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """What the last shot spent its time with, by instruction; None: that is not taken down."""
+        return self._timeline
+
+    def report(self) -> Report:
+        """Return what the last shot took beside what was predicted; ``print(adjoint.report())`` is a table.
+
+        Raises
+        ------
+        ScheduleError
+            No shot was run.
+        """
+        if self._revolver is None:
+            raise ScheduleError("no shot was run; call forward() first")
+        revolver, chosen = self._revolver, self._shot_plan
+        schedule = revolver.schedule
+        if (
+            chosen is None
+            and isinstance(schedule, Schedule)
+            and schedule.counts == self._plan.schedule.counts
+        ):
+            chosen = self._plan
+        return make_report(
+            revolver.profiler,
+            schedule,
+            revolver.storages,
+            n_timesteps=revolver.n_timesteps,
+            resumed=revolver.resumed,
+            replanned=revolver.replanned,
+            plan=chosen,
+            costs=self._plan.costs if self._plan.measured else None,
+            fixed_bytes=self._made.forward_bytes,
+            memory=self._plan.memory,
+            disk=self._plan.disk,
+            ratio=None if self._compression_costs is None else self._compression_costs.ratio,
+        )
 
     @property
     def resume_key(self) -> str:
@@ -897,14 +948,24 @@ class CheckpointedAdjoint:
             reverse,
             schedule=schedule,
             storage=self._storages,
-            costs=None if chosen is None else chosen.costs,
+            costs=self._costs_of(chosen),
             comm=None if self._team is None else self._team.comm,
             resume=journal,
             resume_arrays=None if journal is None else self._written,
+            progress=self._progress,
+            # What a verification does is not the shot that somebody wants to look at.
+            timeline=self._timeline if self._forced is None else None,
         )
+        self._shot_plan = chosen
         for storage in self._storages:
             storage.clear()
         return self._revolver
+
+    def _costs_of(self, chosen: Plan | None) -> Costs | None:
+        """Return what the operations of a shot cost, by tier of its plan where it has one."""
+        if chosen is not None:
+            return chosen.costs
+        return self._plan.costs if self._plan.measured else None
 
     def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
         """Return a function that raises in all processes where it raises in one; it must not communicate."""
