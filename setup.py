@@ -10,7 +10,7 @@ import os
 import sys
 from glob import glob
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 try:
@@ -70,6 +70,9 @@ class BuildExt(build_ext):
 crevolve.depends = ["setup.py", *sorted(glob(f"{INCLUDE}/**/*.hpp", recursive=True))]
 
 setup(
+    # The example that `pyrevolve fwi` runs stays where examples are.
+    packages=[*find_packages(include=["pyrevolve", "pyrevolve.*"]), "pyrevolve.examples.fwi"],
+    package_dir={"pyrevolve.examples.fwi": "examples/fwi"},
     ext_modules=[crevolve],
     cmdclass={"build_ext": BuildExt},
     # Objects with and without sanitizers must not be mistaken for one another.

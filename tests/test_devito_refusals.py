@@ -19,6 +19,7 @@ from devito import (
     Operator,
     SparseTimeFunction,
     TimeFunction,
+    sin,
 )
 from devito.exceptions import InvalidArgument
 from devito_problems import RING, N, acoustic, adjoint_of
@@ -211,6 +212,15 @@ def test_recompute_operator_that_leaves_a_field_stale(toy):
 
     with pytest.raises(UnsupportedOperatorError, match="does not write the forward field w"):
         make(build)
+
+    def through_a_temporary(save):
+        u, w = toy.field("u", save), toy.field("w", save)
+        total = sum(sin(w + k) for k in range(3))  # which is computed once, for both equations
+        forward = Operator([Eq(u.forward, u + total), Eq(w.forward, w + total)], name="Hidden")
+        return Problem(forward=forward, reverse=toy.back(u), recompute=toy.step(u))
+
+    with pytest.raises(UnsupportedOperatorError, match="does not write the forward field w"):
+        make(through_a_temporary)
 
 
 def test_ranges_of_different_length(toy):

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from ..budget import format_bytes, parse_bytes
 from ..errors import BudgetError
-from ..storage import MemoryStorage
 from ..inversion.models import generated_model, load_model, smooth
+from ..storage import MemoryStorage
 
 if TYPE_CHECKING:
     from typing_extensions import Self

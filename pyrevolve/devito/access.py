@@ -314,7 +314,8 @@ def _read_sources(operator: Any, functions: Mapping[str, Any]) -> dict[str, froz
             deciding |= _names(node.condition)
     for read in direct.values():
         read |= deciding
-    return {name: frozenset(_reached(direct, name) & functions.keys()) for name in functions if name in direct}
+    known = functions.keys()
+    return {name: frozenset(_reached(direct, name) & known) for name in known if name in direct}
 
 
 def _names(expression: Any) -> set[str]:

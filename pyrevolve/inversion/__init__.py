@@ -1,4 +1,4 @@
-"""From the gradient of one shot to an inversion over many: `ShotRunner`, and the acoustic shots of the example.
+"""From the gradient of one shot to an inversion over many.
 
 `ShotRunner`
     sums of misfits and gradients over shots, in this process or with Dask

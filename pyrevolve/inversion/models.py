@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["generated_model", "load_model", "smooth"]
+__all__ = ["generated_model", "generated_model_3d", "load_model", "smooth", "water"]
 
 #: P velocities that a model may have, km/s; beyond them the unit of a file is probably m/s.
 PLAUSIBLE = (0.2, 12.0)
@@ -37,6 +37,35 @@ def generated_model(n: int = 301) -> npt.NDArray[np.float32]:
     for cx, cz, radius, velocity in ((0.35, 0.42, 0.09, 1.9), (0.68, 0.55, 0.08, 3.4), (0.5, 0.7, 0.05, 2.2)):
         vp[(x - cx) ** 2 + (z - cz) ** 2 < radius**2] = velocity
     return vp.astype(np.float32)
+
+
+def generated_model_3d(n: int = 41) -> npt.NDArray[np.float32]:
+    """Make a model of flat layers with two balls in them.
+
+    Parameters
+    ----------
+    n : int
+        Grid points in each of the three dimensions, >= 16.
+
+    Returns
+    -------
+    numpy.ndarray
+        P velocity, shape (n, n, n), float32, km/s, water on top.
+    """
+    if n < 16:
+        raise ValueError(f"the generated model needs at least 16 points a side, got {n}")
+    x, y, z = np.meshgrid(*3 * [np.linspace(0, 1, n)], indexing="ij")
+    vp = np.full((n, n, n), 1.5)
+    for top, velocity in ((0.2, 1.8), (0.45, 2.2), (0.75, 2.8)):
+        vp[z > top] = velocity
+    for center, radius, velocity in (((0.35, 0.4, 0.5), 0.15, 1.9), ((0.65, 0.6, 0.55), 0.14, 2.6)):
+        vp[sum((one - at) ** 2 for one, at in zip((x, y, z), center, strict=True)) < radius**2] = velocity
+    return vp.astype(np.float32)
+
+
+def water(vp: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return where a model is water: its velocity at the top, from the top down; same shape as `vp`."""
+    return np.asarray(np.logical_and.accumulate(np.isclose(vp, vp[..., :1]), axis=-1))
 
 
 def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.float32]:
@@ -101,8 +130,7 @@ def smooth(vp: npt.NDArray[np.float32], points: int) -> npt.NDArray[np.float32]:
     for axis in range(vp.ndim):
         for _ in range(3):
             slowness = _box(slowness, points, axis)
-    water = np.logical_and.accumulate(np.isclose(vp, vp[..., :1]), axis=-1)
-    return np.where(water, vp, 1.0 / slowness).astype(np.float32)
+    return np.where(water(vp), vp, 1.0 / slowness).astype(np.float32)
 
 
 def _box(values: npt.NDArray[np.float64], points: int, axis: int) -> npt.NDArray[np.float64]:

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["peak_resident_memory", "resident_memory"]
+
+#: Linux's account of this process; see proc(5).
+_STATUS = Path("/proc/self/status")
 
 
 def resident_memory() -> int:
     """Return the memory that this process has in RAM now [bytes]."""
-    if sys.platform == "linux":
-        return _status("VmRSS")
-    return int(_process().memory_info().rss)
+    return _status("VmRSS") if _STATUS.exists() else int(_info().rss)
 
 
 def peak_resident_memory() -> int:
     """Return the most memory that this process has had in RAM [bytes]."""
-    if sys.platform == "linux":
+    if _STATUS.exists():
         return _status("VmHWM")
-    if sys.platform == "win32":
-        return int(_process().memory_info().peak_wset)
+    info = _info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return int(info.peak_wset)
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def _status(name: str) -> int:
-    """Return a line of Linux's account of this process [bytes]; see proc(5)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    """Return one of Linux's numbers [bytes]."""
+    for line in _STATUS.read_text().splitlines():
         if line.startswith(name + ":"):
             return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status does not tell {name}")
+    raise OSError(f"{_STATUS} does not tell {name}")
 
 
-def _process() -> psutil.Process:
+def _info() -> Any:
+    """Return psutil's numbers."""
     try:
         import psutil
     except ImportError as error:
-        raise ImportError(
-            "measuring memory on this system needs psutil: pip install 'pyrevolve[cli]'"
-        ) from error
-    return psutil.Process()
+        raise ImportError("memory on this system is told by psutil: pip install 'pyrevolve[cli]'") from error
+    return psutil.Process().memory_info()

@@ -65,9 +65,9 @@ class ShotRunner:
     Parameters
     ----------
     make : callable
-        ``make(memory)`` returns the problem of a process, with a budget in bytes for its snapshots and forward
-        wavefields, such as ``CheckpointedAdjoint(memory=...)`` takes. With Dask it is pickled, and so is what
-        it refers to.
+        ``make(memory)`` returns the problem of a process, with a budget in bytes for its snapshots and
+        forward wavefields, such as ``CheckpointedAdjoint(memory=...)`` takes. With Dask it is pickled, and so
+        is what it refers to.
     shots : sequence
         What each shot is: anything that the problem's methods understand, and that can be pickled. It is sent
         with every call, so let data that is large be read by the problem.

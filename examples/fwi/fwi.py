@@ -1,0 +1,513 @@
+"""Full waveform inversion of many shots inside a memory budget, from a starting model to figures.
+
+The whole of it, to read and to change: a true model makes the observed data, L-BFGS-B of SciPy fits a smooth
+starting model to them between bounds, and every gradient is checkpointed by pyrevolve. Shots are computed by
+Dask workers, each of which compiles once and keeps its snapshots' memory; with --mpi every shot is divided
+among processes instead.
+
+    python examples/fwi/fwi.py                                        # a generated model, about two minutes
+    python examples/fwi/fwi.py --model vp_marmousi_bi --shape 1601 401 --coarsen 5 --f0 4 --tn 4000
+    python examples/fwi/fwi.py --3d --size 41                         # the same in three dimensions
+    mpirun -n 2 python examples/fwi/fwi.py --mpi                      # domain decomposition
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from tqdm.auto import tqdm
+
+from pyrevolve.budget import format_bytes, parse_bytes
+from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
+from pyrevolve.inversion.models import generated_model, generated_model_3d, load_model, smooth, water
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    result = argparse.ArgumentParser(
+        prog="pyrevolve fwi",
+        description="Full waveform inversion of many shots inside a memory budget: true model, observed "
+        "data, L-BFGS-B with bounds, checkpointed gradients, figures.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    model = result.add_argument_group("model")
+    model.add_argument(
+        "--model", type=Path, help="P velocity in km/s: .npy, SEG-Y, or raw float32 with --shape"
+    )
+    model.add_argument("--shape", type=int, nargs="+", metavar="N", help="shape of a raw file, z fastest")
+    model.add_argument("--coarsen", type=int, default=1, help="take every so many points of the file")
+    model.add_argument(
+        "--spacing",
+        type=float,
+        default=None,
+        help="grid spacing of the file [m] (7.5), or of the generated model (20)",
+    )
+    model.add_argument("--size", type=int, default=101, help="points a side of the generated model")
+    model.add_argument("--3d", dest="three", action="store_true", help="generate it in three dimensions")
+    model.add_argument("--smoothing", type=float, default=200.0, help="of the starting model [m]")
+    shots = result.add_argument_group("shots")
+    shots.add_argument("--shots", type=int, default=12, help="number of shots")
+    shots.add_argument("--receivers", type=int, default=None, help="of each shot; None: every third point")
+    shots.add_argument("--f0", type=float, default=6.0, help="peak frequency [Hz]")
+    shots.add_argument("--tn", type=float, default=2200.0, help="recording time [ms]")
+    search = result.add_argument_group("inversion")
+    search.add_argument("--iterations", type=int, default=25, help="of L-BFGS-B at most")
+    search.add_argument(
+        "--bounds",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        default=None,
+        help="P velocity [km/s]; None: 5%% beyond those of the true model",
+    )
+    machine = result.add_argument_group("machine")
+    machine.add_argument(
+        "--memory", help="budget of each process for wavefields and snapshots; None: 20 MiB, in 3D 500 MiB"
+    )
+    machine.add_argument("--disk", default=None, help="budget of each process for snapshots on disk")
+    machine.add_argument(
+        "--workers",
+        type=int,
+        default=None,
+        help="Dask workers on this machine; 0: none, "
+        "shots run one by one with all threads; None: one for every core",
+    )
+    machine.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster to use instead")
+    machine.add_argument("--mpi", action="store_true", help="divide every shot among the processes of mpirun")
+    result.add_argument(
+        "--output", type=Path, default=Path("fwi-results"), help="directory for what is written"
+    )
+    result.add_argument("--resume", action="store_true", help="go on from the last model in --output")
+    return result
+
+
+# --- the experiment -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Experiment:
+    """True and starting model, what may change, and the shots."""
+
+    name: str
+    true: np.ndarray  # km/s, shape (x, z) or (x, y, z)
+    start: np.ndarray
+    free: np.ndarray  # bool: not in the water, nor at the sources and receivers
+    bounds: tuple[float, float]
+    survey: Survey
+    gathers: list[Gather]
+
+
+def prepare(options: argparse.Namespace) -> Experiment:
+    """Make models and acquisition."""
+    if options.model is not None:
+        shape = tuple(options.shape) if options.shape else None
+        true = load_model(options.model, shape)[(slice(None, None, options.coarsen),) * len(shape or (0, 0))]
+        name, spacing = options.model.name, (options.spacing or 7.5) * options.coarsen
+    elif options.three:
+        true, name, spacing = generated_model_3d(options.size), "generated in 3D", options.spacing or 20.0
+    else:
+        true, name, spacing = generated_model(options.size), "generated", options.spacing or 20.0
+    true = true.astype(np.float64)
+    start = smooth(true.astype(np.float32), max(3, round(options.smoothing / spacing))).astype(np.float64)
+    low, high = options.bounds or (0.95 * true.min(), 1.05 * true.max())
+    free = ~water(start)
+    free[..., :4] = False  # Sources and receivers are here, where gradients are largest and tell least.
+    survey = Survey(true.shape, spacing, options.tn, options.f0, vmax=high)
+
+    extent = (np.array(true.shape) - 1) * spacing
+    depth = 2.3 * spacing  # Between grid points, so that Devito spreads every point over its neighbours.
+
+    def line(count: int, axis: int) -> np.ndarray:
+        return np.linspace(1.3 * spacing, extent[axis] - 1.3 * spacing, count)
+
+    count = options.receivers or max(2, (true.shape[0] - 1) // 3)
+    if true.ndim == 2:
+        receivers = np.stack([line(count, 0), np.full(count, depth)], axis=1)
+        sources = np.stack([line(options.shots, 0), np.full(options.shots, depth)], axis=1)
+    else:
+        x, y = np.meshgrid(line(count, 0), line(count, 1), indexing="ij")
+        receivers = np.stack([x.ravel(), y.ravel(), np.full(x.size, depth)], axis=1)
+        side = int(np.ceil(np.sqrt(options.shots)))
+        x, y = np.meshgrid(line(side + 2, 0)[1:-1], line(side + 2, 1)[1:-1], indexing="ij")
+        sources = np.stack([x.ravel(), y.ravel(), np.full(x.size, depth)], axis=1)[: options.shots]
+    gathers = [Gather(source, receivers) for source in sources]
+    return Experiment(name, true, start, free, (low, high), survey, gathers)
+
+
+def make_problem(memory: int, survey: Survey, gather: Gather, disk: str | None) -> AcousticShots:
+    """Make what a process needs to compute shots; called once in each."""
+    from devito import configuration
+
+    configuration["log-level"] = "ERROR"
+    if "DEVITO_LANGUAGE" not in os.environ:
+        configuration["language"] = "openmp"
+    return AcousticShots(survey, gather, memory=memory, disk=disk)
+
+
+# --- the inversion ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Inversion:
+    """L-BFGS-B over the free part of the model, in variables scaled by the illumination.
+
+    v = start + scale * x: the scale is a diagonal preconditioner, 1 / sqrt(illumination), so that what few
+    waves reach changes as much as what many do (Shin, Jang and Min 2001,
+    doi:10.1046/j.1365-2478.2001.00279.x).
+    """
+
+    experiment: Experiment
+    runner: ShotRunner
+    misfits: list[float] = field(default_factory=list)  # after every iteration, the start's first
+    errors: list[float] = field(default_factory=list)  # relative, of the model where it is free
+    evaluations: int = 0
+
+    def run(
+        self, start: np.ndarray, iterations: int, after: Callable[[np.ndarray, Inversion], None]
+    ) -> np.ndarray:
+        """Return the model that fits best."""
+        free = self.experiment.free
+        low, high = self.experiment.bounds
+        illumination = self.runner.sum("illumination", start)[free]
+        scale = 1.0 / np.sqrt(illumination / illumination.max() + 1e-3)
+        misfit, gradient = self.runner.sum("misfit_and_gradient", start)
+        if not self.misfits:
+            self.misfits, self.errors = [misfit], [self.model_error(start)]
+        # SciPy's first step has length 1 in x: let it change no velocity by more than 0.05 km/s.
+        slope = scale * gradient[free]
+        scale *= 0.05 / np.abs(scale * slope / np.linalg.norm(slope)).max()
+        latest = (np.zeros(slope.size), misfit, gradient)
+
+        def velocity(x: np.ndarray) -> np.ndarray:
+            model = start.copy()
+            model[free] = np.clip(start[free] + scale * x, low, high)
+            return model
+
+        def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal latest
+            if not np.array_equal(x, latest[0]):
+                latest = (x.copy(), *self.runner.sum("misfit_and_gradient", velocity(x)))
+                self.evaluations += 1
+            _, misfit, gradient = latest
+            return misfit / self.misfits[0], scale * gradient[free] / self.misfits[0]
+
+        def accepted(x: np.ndarray) -> None:
+            self.misfits.append(
+                latest[1] if np.array_equal(x, latest[0]) else evaluate(x)[0] * self.misfits[0]
+            )
+            self.errors.append(self.model_error(velocity(x)))
+            after(velocity(x), self)
+
+        found = minimize(
+            evaluate,
+            np.zeros(slope.size),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=np.stack([(low - start[free]) / scale, (high - start[free]) / scale], axis=1),
+            callback=accepted,
+            options={"maxiter": iterations, "maxcor": 10, "ftol": 1e-9, "gtol": 0.0},
+        )
+        return velocity(found.x)
+
+    def model_error(self, model: np.ndarray) -> float:
+        """Return the relative error of the model where it is free."""
+        free, true = self.experiment.free, self.experiment.true
+        return float(np.linalg.norm(model[free] - true[free]) / np.linalg.norm(true[free]))
+
+
+# --- who computes, who prints -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def dask_client(options: argparse.Namespace) -> Iterator[Any]:
+    """Yield a Dask client, or None where shots are computed in this process."""
+    workers = options.workers
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if options.mpi or (workers == 0 and not options.scheduler):
+        yield None
+        return
+    from distributed import Client, LocalCluster
+
+    if options.scheduler:
+        with Client(options.scheduler) as client:
+            yield client
+        return
+    # One thread each: many shots side by side are faster than many threads on one shot.
+    with (
+        LocalCluster(
+            n_workers=min(workers, options.shots),
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # What goes wrong is raised here.
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+class Progress:
+    """Bars on a terminal or in a notebook; elsewhere a line after each iteration."""
+
+    def __init__(self, iterations: int, quiet: bool) -> None:
+        self._quiet = quiet
+        hidden = True if quiet else None  # None: hidden where standard error is no terminal.
+        self._iterations = tqdm(total=iterations, unit="iteration", desc="inversion", disable=hidden)
+        self._shots = tqdm(unit="shot", leave=False, disable=hidden)
+        self._lines = bool(self._iterations.disable) and not quiet
+        self._began = time.perf_counter()
+
+    def shot(self, done: int, total: int) -> None:
+        """Take notice of a shot."""
+        if done == 1:
+            self._shots.reset(total)
+        self._shots.update()
+
+    def iteration(self, inversion: Inversion) -> None:
+        """Take notice of an iteration."""
+        done, misfit = len(inversion.misfits) - 1, inversion.misfits[-1] / inversion.misfits[0]
+        resident = sum(worker.peak_resident for worker in inversion.runner.workers())
+        said = {
+            "misfit": f"{misfit:.2%}",
+            "error": f"{inversion.errors[-1]:.2%}",
+            "memory": format_bytes(resident),
+        }
+        self._iterations.set_postfix(said)
+        self._iterations.update()
+        if self._lines:
+            left = (time.perf_counter() - self._began) / done * (self._iterations.total - done)
+            text = ", ".join(f"{name} {value}" for name, value in said.items())
+            print(f"iteration  {done:3d} of {self._iterations.total}: {text}, {left:.0f} s left", flush=True)
+
+    def close(self) -> None:
+        """Take the bars away."""
+        self._shots.close()
+        self._iterations.close()
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run the inversion; returns the exit status."""
+    options = parser().parse_args(given)
+    try:
+        return run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare, invert, report, draw."""
+    comm = None
+    if options.mpi:
+        from devito import configuration
+        from mpi4py import MPI
+
+        if not MPI.Is_initialized():  # Devito asks mpi4py to leave this to whoever needs it.
+            MPI.Init()
+            atexit.register(MPI.Finalize)
+        configuration["mpi"] = True
+        comm = MPI.COMM_WORLD
+    elif int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+        raise ValueError("started by mpirun without --mpi: every process would do the same")
+    first = comm is None or comm.rank == 0
+
+    def say(text: str) -> None:
+        if first:
+            print(text, flush=True)
+
+    began = time.perf_counter()
+    experiment = prepare(options)
+    true, survey = experiment.true, experiment.survey
+    memory = parse_bytes(options.memory or ("20 MiB" if true.ndim == 2 else "500 MiB"))
+    say(
+        f"model      {experiment.name}: {' x '.join(map(str, true.shape))} points of {survey.spacing:g} m, "
+        f"{true.min():.2f} to {true.max():.2f} km/s"
+    )
+    say(
+        f"shots      {len(experiment.gathers)} of {survey.tn:g} ms and {survey.f0:g} Hz, "
+        f"{len(experiment.gathers[0].receivers)} receivers each"
+    )
+    make = functools.partial(make_problem, survey=survey, gather=experiment.gathers[0], disk=options.disk)
+    with dask_client(options) as client:
+        if client is not None:
+            say(f"workers    {len(client.scheduler_info()['workers'])} of Dask at {client.scheduler.address}")
+        elif comm is not None:
+            say(f"workers    {comm.size} processes share every shot")
+        say("observed   simulating in the true model ...")
+        with ShotRunner(make, experiment.gathers, memory=memory, client=client) as runner:
+            observed = runner.map("simulate", true)
+        gathers = [
+            Gather(shot.source, shot.receivers, data)
+            for shot, data in zip(experiment.gathers, observed, strict=True)
+        ]
+        progress = Progress(options.iterations, quiet=not first)
+        with (
+            contextlib.closing(progress),
+            ShotRunner(make, gathers, memory=memory, client=client, on_shot=progress.shot) as runner,
+        ):
+            inversion = Inversion(experiment, runner)
+            start = resume(options.output, inversion) if options.resume else experiment.start
+            say("inversion  L-BFGS-B ...")
+
+            def after(model: np.ndarray, inversion: Inversion) -> None:
+                progress.iteration(inversion)
+                if first:
+                    save(options.output, model, inversion)
+
+            result = inversion.run(start, options.iterations, after)
+            shown = len(gathers) // 2
+            simulated = [runner.map("simulate", model)[shown] for model in (experiment.start, result)]
+            workers = runner.workers()
+    if comm is not None:
+        workers = [worker for each in comm.gather(workers, root=0) or [] for worker in each]
+    if not first:
+        return 0
+    save(options.output, result, inversion)
+    misfits, errors = inversion.misfits, inversion.errors
+    picture = options.output / "fwi.png"
+    draw(picture, inversion, result, gathers[shown], simulated)
+    digest = hashlib.sha256(np.ascontiguousarray(result)).hexdigest()[:16]
+    say(
+        f"misfit     {misfits[0]:.6g} at the start, {misfits[-1]:.6g} after {len(misfits) - 1} iterations "
+        f"and {inversion.evaluations + 1} gradients: {misfits[-1] / misfits[0]:.2%}"
+    )
+    say(
+        f"model      {errors[0]:.2%} from the true one at the start, {errors[-1]:.2%} at the end; "
+        f"digest {digest}"
+    )
+    for worker in workers:
+        say(f"memory     {worker}")
+    say(f"time       {time.perf_counter() - began:.1f} s")
+    say(f"written    {picture}, {options.output / 'result.npz'}")
+    return 0
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def save(directory: Path, model: np.ndarray, inversion: Inversion) -> None:
+    """Write the model and how it came about, so that what is there is always whole."""
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / "result.partial.npz"
+    np.savez_compressed(
+        partial,
+        model=model,
+        true=inversion.experiment.true,
+        start=inversion.experiment.start,
+        spacing=inversion.experiment.survey.spacing,
+        misfits=inversion.misfits,
+        errors=inversion.errors,
+    )
+    os.replace(partial, directory / "result.npz")
+
+
+def resume(directory: Path, inversion: Inversion) -> np.ndarray:
+    """Return the last model; L-BFGS-B starts anew from it, without what it knew of the curvature."""
+    with np.load(directory / "result.npz") as kept:
+        if kept["true"].shape != inversion.experiment.true.shape or not np.array_equal(
+            kept["true"], inversion.experiment.true
+        ):
+            raise ValueError(f"{directory / 'result.npz'} is of another model; choose another --output")
+        inversion.misfits, inversion.errors = list(kept["misfits"]), list(kept["errors"])
+        return np.array(kept["model"])
+
+
+def draw(
+    path: Path, inversion: Inversion, result: np.ndarray, gather: Gather, simulated: list[np.ndarray]
+) -> None:
+    """Write the picture: models, misfit and model error, data of one shot."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    experiment = inversion.experiment
+    middle = experiment.true.shape[1] // 2 if experiment.true.ndim == 3 else None
+    spacing = experiment.survey.spacing / 1000
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8.4), constrained_layout=True)
+
+    limits = {"vmin": experiment.true.min(), "vmax": experiment.true.max()}
+    for axis, values, title in zip(
+        axes.flat,
+        (experiment.true, experiment.start, result),
+        ("True model", "Start", "Result"),
+        strict=False,
+    ):
+        section = values if middle is None else values[:, middle, :]
+        extent = (0.0, (section.shape[0] - 1) * spacing, (section.shape[1] - 1) * spacing, 0.0)
+        shown = axis.imshow(section.T, extent=extent, cmap="viridis", aspect="auto", **limits)
+        axis.set(title=title, xlabel="x [km]", ylabel="depth [km]")
+    figure.colorbar(shown, ax=axes[0, :], label="P velocity [km/s]")
+
+    # Okabe & Ito's colours, which colour-blind readers can tell apart.
+    blue, orange, black = "#0072B2", "#D55E00", "#000000"
+    axis, iterations = axes[1, 0], np.arange(len(inversion.misfits))
+    axis.semilogy(
+        iterations,
+        np.array(inversion.misfits) / inversion.misfits[0],
+        "o-",
+        color=blue,
+        ms=3,
+        label="data misfit",
+    )
+    axis.semilogy(
+        iterations,
+        np.array(inversion.errors) / inversion.errors[0],
+        "s--",
+        color=orange,
+        ms=3,
+        label="model error",
+    )
+    axis.set(title="Convergence", xlabel="iteration", ylabel="relative to the start")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend()
+
+    assert gather.observed is not None
+    dt = experiment.survey.tn / (gather.observed.shape[0] - 1) / 1000
+    axis, clip = axes[1, 1], np.percentile(np.abs(gather.observed), 97)
+    shown = [gather.observed, *(gather.observed - data for data in simulated)]
+    width = gather.observed.shape[1]
+    axis.imshow(
+        np.concatenate(shown, axis=1),
+        cmap="RdBu_r",
+        vmin=-clip,
+        vmax=clip,
+        aspect="auto",
+        extent=(0, 3, experiment.survey.tn / 1000, 0),
+    )
+    for edge in (1, 2):
+        axis.axvline(edge, color=black, lw=1)
+    axis.set_xticks([0.5, 1.5, 2.5], ["observed", "minus start", "minus result"])
+    axis.set(title="Data of one shot, one scale", xlabel=f"{width} receivers, three times", ylabel="time [s]")
+
+    axis, trace = axes[1, 2], width // 5
+    times = dt * np.arange(gather.observed.shape[0])
+    for data, style, label in (
+        (gather.observed, {"color": black, "lw": 2.2}, "observed"),
+        (simulated[0], {"color": orange, "ls": "--"}, "start"),
+        (simulated[1], {"color": blue, "ls": "-"}, "result"),
+    ):
+        axis.plot(times, data[:, trace], label=label, **style)
+    axis.set(title=f"Receiver {trace}", xlabel="time [s]", ylabel="pressure [a.u.]")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

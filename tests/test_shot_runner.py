@@ -1,0 +1,213 @@
+"""ShotRunner: sums over shots in this process and with Dask, in one order whoever computes what."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import shot_problems
+from shot_problems import Numbers, Recorder
+
+from pyrevolve.inversion import ShotRunner
+
+#: Numbers whose sum in float64 depends on the order.
+SHOTS = [1e16, 1.0, -1e16, 3.0, 1e-3, -7e15, 2.5, 7e15]
+
+
+def in_order(values):
+    total = np.float64(values[0])
+    for value in values[1:]:
+        total = total + np.float64(value)
+    return total
+
+
+def test_the_order_of_these_shots_matters():
+    assert in_order(SHOTS) != in_order(sorted(SHOTS))
+
+
+# --- in this process ----------------------------------------------------------------------------------------
+
+
+def test_sums_of_numbers_arrays_and_tuples_in_the_order_of_the_shots():
+    with ShotRunner(Numbers, SHOTS, memory=1000) as runner:
+        model = np.array([1.0, -2.0])
+        assert runner.sum("number", model) == in_order(SHOTS)
+        number, array = runner.sum("both", model)
+        assert number == in_order(SHOTS)
+        assert array.dtype == np.float64
+        assert array.tolist() == [in_order([shot * each for shot in SHOTS]) for each in model]
+        assert runner.map("number", model) == SHOTS
+
+
+def test_float32_results_are_added_in_float64_and_left_as_they_are():
+    kept = [np.full(3, value, np.float32) for value in (1.0, 2.0**-30, 2.0**-30)]
+    with ShotRunner(lambda memory: Recorder(kept), range(3), memory=0) as runner:
+        total = runner.sum("give")
+    assert total.dtype == np.float64
+    assert total.tolist() == [1.0 + 2.0**-29] * 3
+    assert [each[0] for each in kept] == [1.0, np.float32(2.0**-30), np.float32(2.0**-30)]
+
+
+def test_float64_results_are_not_changed_by_the_sum():
+    kept = [np.ones(3), np.ones(3)]
+    with ShotRunner(lambda memory: Recorder(kept), range(2), memory=0) as runner:
+        assert runner.sum("give").tolist() == [2.0] * 3
+        assert runner.sum("give").tolist() == [2.0] * 3
+    assert [each.tolist() for each in kept] == [[1.0] * 3] * 2
+
+
+def test_results_of_different_shape_are_refused():
+    runner = ShotRunner(lambda memory: Recorder([np.ones(3), np.ones(1)]), range(2), memory=0)
+    with runner, pytest.raises(ValueError, match=r"shape \(1,\), those before \(3,\)"):
+        runner.sum("give")
+
+
+def test_problem_is_made_once_with_the_budget_and_closed():
+    made = []
+
+    def make(memory):
+        made.append(Recorder([memory] * 2))
+        return made[-1]
+
+    runner = ShotRunner(make, range(2), memory="2 kB")
+    assert not made
+    assert runner.workers() == []
+    assert [runner.sum("give"), runner.sum("give")] == [4000.0] * 2
+    (worker,) = runner.workers()
+    assert (worker.name, worker.budget, worker.shots) == ("this process", 2000, 4)
+    assert 0 < worker.resident <= worker.peak_resident
+    assert str(made[0]) in str(worker)
+    assert len(made) == 1
+    runner.close()
+    runner.close()
+    assert made[0].closed == 1
+    for use in (functools.partial(runner.sum, "give"), functools.partial(runner.map, "give"), runner.workers):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
+def test_exception_passes_through_with_the_shot_and_the_runner_goes_on():
+    with ShotRunner(Numbers, SHOTS, memory=0) as runner:
+        with pytest.raises(ZeroDivisionError) as caught:
+            runner.sum("fails_at", 3.0)
+        notes = getattr(caught.value, "__notes__", ["fails_at() of shot 3, in this process"])
+        assert notes == ["fails_at() of shot 3, in this process"]
+        with pytest.raises(AttributeError, match="nothing"):
+            runner.sum("nothing")
+        assert runner.sum("number", 0) == in_order(SHOTS)
+
+
+def test_on_shot_is_told_of_every_shot():
+    told = []
+    with ShotRunner(Numbers, SHOTS, memory=0, on_shot=lambda *given: told.append(given)) as runner:
+        runner.sum("number", 0)
+    assert told == [(done, len(SHOTS)) for done in range(1, len(SHOTS) + 1)]
+
+
+def test_arguments_out_of_range():
+    with pytest.raises(ValueError, match="at least one"):
+        ShotRunner(Numbers, [])
+    with pytest.raises(TypeError, match="make must be a function"):
+        ShotRunner(3, SHOTS)
+    with pytest.raises(ValueError, match="memory"):
+        ShotRunner(Numbers, SHOTS, memory="much")
+
+
+# --- with Dask ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Yield a client of two workers in processes of their own."""
+    distributed = pytest.importorskip("distributed", reason='needs Dask: pip install "pyrevolve[dask]"')
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="1 GB", dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.processes
+def test_workers_give_the_same_sum_whoever_is_first(client):
+    # The first shot takes longest, so that all others are there before it.
+    with ShotRunner(Numbers, SHOTS, client=client, memory=1000) as runner:
+        model = np.array([1.0, -2.0])
+        number, array = runner.sum("first_is_slow", model)
+        assert number == in_order(SHOTS)
+        assert array.tolist() == [in_order([shot * each for shot in SHOTS]) for each in model]
+        assert runner.map("number", model) == SHOTS
+        workers = runner.workers()
+        assert sum(worker.shots for worker in workers) == 2 * len(SHOTS)
+        assert {worker.budget for worker in workers} == {1000}
+
+
+@pytest.mark.processes
+def test_budget_follows_from_the_memory_limit_of_a_worker(client):
+    with ShotRunner(Numbers, SHOTS, client=client) as runner:
+        runner.sum("number", 0)
+        for worker in runner.workers():
+            assert worker.budget == int(0.6e9) - worker.resident or worker.budget < 0.6e9
+            assert worker.budget > 0.6e9 - worker.peak_resident - 2**20
+
+
+@pytest.mark.processes
+def test_exception_on_a_worker_passes_through_and_the_runner_goes_on(client):
+    with ShotRunner(Numbers, SHOTS, client=client, memory=0) as runner:
+        with pytest.raises(ZeroDivisionError) as caught:
+            runner.sum("fails_at", 3.0)
+        if hasattr(caught.value, "add_note"):
+            assert caught.value.__notes__[0].startswith("fails_at() of shot 3, in tcp://")
+        assert runner.sum("number", 0) == in_order(SHOTS)
+
+
+@pytest.mark.processes
+def test_closing_closes_the_problems_of_all_workers(client, tmp_path):
+    with ShotRunner(
+        functools.partial(shot_problems.Leaving, str(tmp_path)), range(8), client=client
+    ) as runner:
+        runner.map("slowly")
+        made = {path.name for path in tmp_path.iterdir()}
+        assert len(made) == len(runner.workers())
+    deadline = time.monotonic() + 30
+    while any(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.processes
+def test_worker_that_is_killed_costs_only_its_shot(client, tmp_path):
+    pids = list(client.run(os.getpid).values())
+    done = []
+
+    def kill_one(count, total):
+        done.append(count)
+        if len(done) == 3:
+            os.kill(pids[0], signal.SIGKILL)
+
+    make = functools.partial(shot_problems.Logged, str(tmp_path / "log"))
+    shots = [float(number) for number in range(12)]
+    with ShotRunner(make, shots, client=client, memory=0, on_shot=kill_one) as runner:
+        assert runner.sum("slowly") == in_order(shots)
+        # What had come is not computed again: one shot at most, which the killed worker was at or had not
+        # handed over, and what the other had been waiting to hand over.
+        computed = [float(line) for line in (tmp_path / "log").read_text().split()]
+        assert sorted(set(computed)) == shots
+        assert len(computed) <= len(shots) + 2
+        assert len(done) == len(shots)
+        # The worker that took its place has a problem of its own.
+        deadline = time.monotonic() + 60
+        while len(client.scheduler_info()["workers"]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert runner.sum("slowly") == in_order(shots)
+
+
+def test_client_of_another_kind():
+    pytest.importorskip("distributed", reason='needs Dask: pip install "pyrevolve[dask]"')
+    with pytest.raises(TypeError, match=r"distributed\.Client"):
+        ShotRunner(Numbers, SHOTS, client=3)
