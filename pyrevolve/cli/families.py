@@ -138,7 +138,7 @@ def _workspace(options: argparse.Namespace) -> dict[str, Any]:
         "window": options.window,
         "lookback": options.lookback or 0,
         "lag": options.lag,
-        "initial_state": options.initial_state,
+        "initial_state": options.initial_state or "stored",
     }
 
 

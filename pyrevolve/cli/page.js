@@ -135,7 +135,7 @@ class Schedule {
   }
 
   describeSnapshot(snapshot) {
-    const gone = snapshot.dropped < this.length ? `dropped by ${snapshot.dropped + 1}` : "kept to the end";
+    const gone = snapshot.dropped < this.length ? `dropped by instruction ${snapshot.dropped + 1}` : "kept to the end";
     return `Snapshot of ${snapshot.stepData ? "step data of timestep" : "state"} ${snapshot.t} ` +
       `${this.place(snapshot.tier, snapshot.slot)}: stored by instruction ${snapshot.saved + 1}, ` +
       `loaded ${snapshot.loads} time${snapshot.loads === 1 ? "" : "s"}, ${gone}`;
@@ -167,6 +167,11 @@ function number(value) {
   return Number(value.toPrecision(Math.abs(value) >= 1e4 ? 6 : 4)).toLocaleString("en-US", { maximumFractionDigits: 9 });
 }
 
+/** A number at an axis, where there is little room. */
+function tickText(value) {
+  return Math.abs(value) >= 1e7 ? value.toExponential().replace("e+", "e") : number(value);
+}
+
 const UNITS = [[3600, "h"], [60, "min"], [1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]];
 
 /** A unit in which values up to this one are easily read. */
@@ -192,7 +197,7 @@ function ticks(low, high, count, whole) {
 
 // --- the picture -------------------------------------------------------------------------------------------------
 
-const LEFT = 62, TOP = 14, MOST_MARKS = 1500;
+const LEFT = 62, TOP = 20, MOST_MARKS = 1500;
 const DASHES = [[], [7, 4], [2, 3], [7, 3, 2, 3]];
 
 /** Draws the schedule, and over it the moment that is shown. */
@@ -205,6 +210,7 @@ class Picture {
     this.pointer = null; // x of the mouse, in pixels
     this.selection = null; // two x, in pixels
     this.view = [0, this.total()];
+    this.used = new Set(schedule.snapshots.map((snapshot) => snapshot.tier)); // tiers with a snapshot at any time
   }
 
   total() { return this.schedule.total(this.by) || 1; }
@@ -301,7 +307,7 @@ class Picture {
     for (const value of values) {
       const y = Math.round(toY(value)) + 0.5;
       line(context, LEFT, y, LEFT + this.width, y);
-      context.fillText(number(value), LEFT - 7, y);
+      context.fillText(tickText(value), LEFT - 7, y);
     }
     context.save();
     context.translate(13, TOP + height / 2);
@@ -320,10 +326,11 @@ class Picture {
     return across.map((value) => [value, this.x(value * most)]);
   }
 
-  clip(context, height) {
+  /** Draw within the frame, and as far beyond its sides as marks at its edge reach. */
+  clip(context, height, beyond) {
     context.save();
     context.beginPath();
-    context.rect(LEFT - 5, TOP - 5, this.width + 10, height + 10);
+    context.rect(LEFT - beyond, TOP - 5, this.width + 2 * beyond, height + 10);
     context.clip();
   }
 
@@ -331,7 +338,7 @@ class Picture {
     const { schedule, by } = this, { data } = schedule, ends = schedule.ends[by];
     const values = ticks(Math.max(0, this.bottom), Math.min(data.timesteps, this.top), this.height / 55, true);
     this.drawFrame(context, this.height, values, "timestep", (t) => this.y(t));
-    this.clip(context, this.height);
+    this.clip(context, this.height, 1);
     const edge = (i) => (i < schedule.length ? ends[i] : ends[schedule.length - 1]);
     const seen = schedule.snapshots.filter((s) => s.saved <= high && s.dropped >= low);
     const thin = seen.length > MOST_MARKS;
@@ -342,7 +349,7 @@ class Picture {
       context.beginPath();
       for (const s of seen) {
         if (s.tier !== which) continue;
-        const y = this.y(s.t);
+        const y = thin ? this.y(s.t) : Math.round(this.y(s.t)) + 0.5; // on the pixel, so that it is crisp
         context.moveTo(this.x(schedule.begin(by, s.saved)), y);
         context.lineTo(this.x(edge(s.dropped)), y);
       }
@@ -351,14 +358,18 @@ class Picture {
     context.setLineDash([]);
     this.drawRuns(context, FORWARD, low, high, this.paint(data.colors.forward), 1.6);
     this.drawRuns(context, REVERSE, low, high, this.paint(data.colors.reverse), 3);
-    if (!thin) {
-      for (const s of seen) {
-        const x = this.x((schedule.begin(by, s.saved) + ends[s.saved]) / 2);
-        dot(context, x, this.y(s.t), 3.2, this.paint(data.tiers[s.tier].color), this.color("paper"), s.stepData);
-      }
-    }
     this.drawTurn(context, this.height);
     context.restore();
+    if (!thin) {
+      this.clip(context, this.height, 5);
+      for (const s of seen) {
+        const x = this.x((schedule.begin(by, s.saved) + ends[s.saved]) / 2);
+        const color = this.paint(data.tiers[s.tier].color);
+        if (s.saved >= low) dot(context, x, this.y(s.t), 3.2, color, this.color("paper"), s.stepData);
+      }
+      context.restore();
+    }
+    this.nameTurn(context);
   }
 
   drawRuns(context, kind, low, high, color, width) {
@@ -383,19 +394,29 @@ class Picture {
     context.lineCap = "butt";
   }
 
-  drawTurn(context, height, label = true) {
+  /** Where the turn is, in pixels; null where it is not in view. */
+  turnX() {
     const x = this.x(this.schedule.ends[this.by][this.schedule.turn]);
-    if (x < LEFT || x > LEFT + this.width) return;
-    context.strokeStyle = context.fillStyle = this.color("faint");
+    return x >= LEFT - 0.5 && x <= LEFT + this.width + 0.5 ? x : null;
+  }
+
+  drawTurn(context, height) {
+    const x = this.turnX();
+    if (x === null) return;
+    context.strokeStyle = this.color("faint");
     context.lineWidth = 1;
     context.setLineDash([2, 3]);
     line(context, x, TOP, x, TOP + height);
     context.setLineDash([]);
-    if (!label) return;
-    const left = x > LEFT + this.width - 44;
-    context.textAlign = left ? "right" : "left";
-    context.textBaseline = "top";
-    context.fillText("turn", x + (left ? -5 : 5), TOP + 5);
+  }
+
+  nameTurn(context) {
+    const x = this.turnX();
+    if (x === null) return;
+    context.fillStyle = this.color("faint");
+    context.textAlign = "center";
+    context.textBaseline = "bottom";
+    context.fillText("turn", x, TOP - 3);
   }
 
   drawHeld(context, low, high) {
@@ -408,14 +429,15 @@ class Picture {
     context.textBaseline = "top";
     for (const [value, x] of across) {
       context.textAlign = "center";
-      context.fillText(number(value), x, TOP + this.heldHeight + 6);
+      context.fillText(tickText(value), x, TOP + this.heldHeight + 6);
     }
     const unit = unitFor(this.view[1], data.unit)[1];
     const label = by === "time" ? `execution time [${unit}]` : "instructions carried out";
     context.textAlign = "center";
     context.fillText(label, LEFT + this.width / 2, TOP + this.heldHeight + 23);
-    this.clip(context, this.heldHeight);
+    this.clip(context, this.heldHeight, 1);
     data.tiers.forEach((tier, which) => {
+      if (!this.used.has(which)) return;
       const held = schedule.held[which], color = this.paint(tier.color);
       const path = new Path2D();
       const before = low ? held[low - 1] : 0;
@@ -440,7 +462,7 @@ class Picture {
       context.fill(path);
       context.globalAlpha = 1;
     });
-    this.drawTurn(context, this.heldHeight, false);
+    this.drawTurn(context, this.heldHeight);
     context.restore();
   }
 
@@ -519,7 +541,7 @@ class Picture {
     context.fillRect(left, TOP, width, this.height);
     if (i >= schedule.turn) band(reversedTo, data.timesteps, this.paint(data.colors.reverse), 0.4);
     const retained = schedule.retained(i);
-    if (retained) band(retained[0], retained[1] + 1, this.paint(data.colors.forward), 0.38);
+    if (retained) band(retained[0], Math.min(retained[1] + 1, reversedTo), this.paint(data.colors.forward), 0.38);
     const stored = schedule.stored(i), shown = moment >= LEFT && moment <= LEFT + this.width;
     context.lineWidth = stored.length > 200 ? 1 : 2.2;
     for (const s of stored) {
@@ -550,15 +572,17 @@ class Picture {
     below.textBaseline = "top";
     let y = TOP;
     for (const [which, tier] of data.tiers.entries()) {
-      if (!schedule.snapshots.some((s) => s.tier === which)) continue;
+      if (!this.used.has(which)) continue;
       below.fillStyle = this.paint(tier.color);
       below.fillRect(left, y + 2, 8, 9);
       below.fillStyle = this.color("ink");
       below.fillText(`${number(schedule.held[which][i])}`, left + 13, y);
       y += 17;
     }
-    below.fillStyle = this.color("faint");
-    below.fillText("now", left, TOP + this.heldHeight + 6);
+    context.fillStyle = this.color("faint");
+    context.textAlign = "center";
+    context.textBaseline = "bottom";
+    context.fillText("now", left + width / 2, TOP - 3);
   }
 }
 
@@ -770,9 +794,14 @@ function legend(picture) {
   entries.push([stroke(data.colors.forward, 2, "", false), "forward"]);
   entries.push([stroke(data.colors.reverse, 3.2, "", false).replace("M3 11L25 1", "M3 1L25 11"), "reverse"]);
   data.tiers.forEach((tier, which) => {
-    if (!snapshots.some((snapshot) => snapshot.tier === which)) return;
+    if (!picture.used.has(which)) return;
     entries.push([stroke(tier.color, 1.8, DASHES[which % DASHES.length].join(" "), true), `snapshot ${tier.where}`]);
   });
+  if (snapshots.some((snapshot) => snapshot.stepData)) {
+    const ring = `<circle cx="14" cy="6" r="3.6" fill="none" stroke="${picture.paint(data.tiers[0].color)}" ` +
+      'stroke-width="1.4"/>';
+    entries.push([`<svg viewBox="0 0 28 12" aria-hidden="true">${ring}</svg>`, "step data of a timestep"]);
+  }
   element("legend").replaceChildren(...entries.map(([picture_, text]) => {
     const item = document.createElement("li");
     item.innerHTML = picture_;

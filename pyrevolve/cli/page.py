@@ -130,7 +130,7 @@ def _counts(shown: Shown, costs: GivenCosts) -> list[str]:
                     f"{saves:,} saves, {loads:,} loads",
                 )
             )
-    time = time_text(total) if costs.measured else number_text(total)
+    time = time_text(total) if costs.measured else f"{total:,.0f}" if total >= 1000 else number_text(total)
     counts.append(("predicted time", time, "" if costs.measured else "forward timesteps"))
     return [
         f"<div><dt>{name}</dt><dd>{html.escape(value)}<small>{html.escape(remark)}</small></dd></div>"

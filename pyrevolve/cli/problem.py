@@ -74,8 +74,8 @@ def add_workspace_options(parser: argparse._ActionsContainer, *, window: bool = 
     parser.add_argument(
         "--initial-state",
         choices=("stored", "free"),
-        default="stored",
-        help='"free": x_0 is re-created at no cost (a zero wavefield) and takes no slot; default stored',
+        help='"free": x_0 is re-created at no cost (a zero wavefield) and takes no slot; default stored'
+        + ("" if window else ", with --shape free"),
     )
 
 
@@ -125,6 +125,9 @@ def add_problem_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: In a slot every slice starts at a multiple of so many bytes.
+_ALIGNMENT = 64
+
 _GRID = ("dtype", "time_order", "space_order", "fields", "fields_read")
 
 
@@ -139,7 +142,6 @@ def given_problem(options: argparse.Namespace) -> Problem:
     common = {
         "n_timesteps": options.n_timesteps,
         "lag": options.lag,
-        "initial_state": options.initial_state,
     }
     if options.shape is not None:
         if options.state_bytes is not None or options.window_slice_bytes is not None:
@@ -163,6 +165,7 @@ def given_problem(options: argparse.Namespace) -> Problem:
         window_slice_bytes=options.window_slice_bytes,
         fixed_bytes=options.fixed_bytes or 0,
         lookback=options.lookback or 0,
+        initial_state=options.initial_state or "stored",
         min_window=1 if options.min_window is None else options.min_window,
         assumed=tuple(assumed),
         **common,
@@ -197,6 +200,7 @@ def _from_grid(options: argparse.Namespace, common: dict[str, Any]) -> Problem:
     lookback = value(
         "lookback", order, f"lookback {order}: the reverse operator reads the field at [time] alone"
     )
+    initial = value("initial_state", "free", "initial state free: the wavefield is zero")
     slice_bytes = math.prod(points + 2 * halo for points in options.shape) * dtype.itemsize
     if lookback > order:
         raise ValueError(f"--lookback must be <= --time-order = {order}, got {lookback}")
@@ -205,10 +209,11 @@ def _from_grid(options: argparse.Namespace, common: dict[str, Any]) -> Problem:
     gap = order - lookback
     ring = read * gap + (fields - read) * (order + 1)
     return Problem(
-        state_bytes=fields * order * slice_bytes,
+        state_bytes=fields * order * -(-slice_bytes // _ALIGNMENT) * _ALIGNMENT,
         window_slice_bytes=read * slice_bytes,
         fixed_bytes=ring * slice_bytes if options.fixed_bytes is None else options.fixed_bytes,
         lookback=lookback,
+        initial_state=initial,
         min_window=order + 1 - gap if options.min_window is None else options.min_window,
         assumed=(f"{', '.join(assumed)}; one slice of a field takes {format_bytes(slice_bytes)}",)
         if assumed

@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.instructions and not options.json and options.output is None:
         _list_instructions(schedule)
         return 0
-    shown = Shown(schedule, capacities, options.schedule, tier_names(len(capacities)))
+    shown = Shown(schedule, capacities, family.what.__name__, tier_names(len(capacities)))
     if options.output is not None:
         write_schedule(options.output, shown, costs, by=options.by)
     if options.json:

@@ -200,9 +200,15 @@ class Shown:
         """Return what the schedule was made with, in words."""
         window, lookback, lag = self.schedule.needs
         words = [f"{self.n_timesteps} timesteps"]
+        stages = getattr(self.schedule, "stages", None)
         for tier, capacity in enumerate(self.capacities):
             if capacity != 0:
-                words.append(f"{'any number of' if capacity is None else capacity} slots {self.where(tier)}")
+                number = "any number of" if capacity is None else capacity
+                noun = f"{'slot' if stages is None else 'unit'}{'' if capacity == 1 else 's'}"
+                words.append(f"{number} {noun} {self.where(tier)}")
+        if stages is not None:
+            accurate = getattr(self.schedule, "stiffly_accurate", False)
+            words.append(f"{stages} units for a timestep's data{', stiffly accurate' * accurate}")
         period = getattr(self.schedule, "best_period", getattr(self.schedule, "period", None))
         if period:
             words.append(f"period {period}")

@@ -1,0 +1,394 @@
+"""The command line: what it says, what it returns, and that it plans as the library does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+import pyrevolve
+from pyrevolve.cli import COMMANDS, main
+from pyrevolve.cli.quantities import (
+    parse_count,
+    parse_duration,
+    parse_shape,
+    parse_transfer,
+    time_text,
+)
+
+
+def run(*arguments, **options):
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pyrevolve", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+# --- the program --------------------------------------------------------------------------------------------
+
+
+def test_the_main_help_names_every_command_and_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"{name} " in said
+        assert command.summary in said
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pyrevolve {pyrevolve.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "show", "doctor", "demo"])
+def test_every_command_has_a_help_of_its_own(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: pyrevolve {command} ")
+    assert command == "demo" or f"\n  pyrevolve {command} " in said  # an example
+
+
+def test_nothing_given_is_wrong_and_shows_the_help(capsys):
+    assert main([]) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("nonsense", "invalid choice"),
+        ("plan 10", "--shape"),
+        ("plan 10 --state-bytes 8 --shape 4x4", "--shape"),
+        ("plan 2.5 --shape 4x4", "whole number"),
+        ("plan 10 --shape 4y4", "numbers of points"),
+        ("plan 10 --shape 400x400 --memory 1kB", "memory must be >="),
+        ("plan 10 --shape 4x4 --memory lots", "a size"),
+        ("plan 10 --shape 4x4 --memory 1MB --save 3ms", "--forward-step"),
+        ("plan 10 --shape 4x4 --memory 1MB --forward-step 3parsecs", "a time"),
+        ("plan 10 --shape 4x4 --memory 1MB --costs /nowhere/costs.json", "cannot read"),
+        ("plan 10 --shape 4x4 --memory 1MB --disk-dir /tmp", "--disk"),
+        ("plan 10 --shape 4x4 --memory 1MB --curve here.txt", ".csv"),
+        ("plan 10 --shape 4x4 --memory 1MB --curve --points 1", "points must be >= 2"),
+        ("plan 10 --shape 4x4 --lookback 3 --memory 1MB", "--lookback"),
+        ("plan 10 --dtype nonsense --shape 4x4 --memory 1MB", "--dtype"),
+        ("show revolve 10", "--snapshots"),
+        ("show revolve 10 -s 0", "snapshots must be >= 1"),
+        ("show revolve 10 -s 2 --period 3", "--period"),
+        ("show revolve 10 -s 2 -o picture.bmp", ".html"),
+        ("show hrevolve 10 --slots 1,2,3", "3 tiers"),
+        ("show mixed 5 -s 2 --save 2GB/s --forward-step 1ms", "--state-bytes"),
+        ("doctor nonsense", "must be one of"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_gives_2(arguments, said, capsys):
+    try:
+        status = main(arguments.split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if "error:" in line]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    assert said in errors[0]
+    assert "Traceback" not in "".join(lines)
+
+
+def test_what_fails_gives_1(tmp_path, capsys):
+    missing = tmp_path / "nowhere" / "page.html"
+    assert main(["show", "revolve", "10", "-s", "2", "-o", str(missing)]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setenv("PYREVOLVE_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="n_snapshots"):
+        main(["show", "revolve", "10", "-s", "0"])
+
+
+def test_a_reader_that_closes_the_pipe_is_no_failure():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyrevolve", "show", "revolve", "1000000", "-s", "50", "--instructions"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "SAVE(t=0, tier=0, slot=0)\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def test_only_what_is_needed_is_imported():
+    code = """
+import sys
+from pyrevolve.cli import main
+assert main(["plan", "100", "--shape", "30x30", "--memory", "1MB"]) == 0
+assert main(["show", "revolve", "30", "-s", "3"]) == 0
+named = {name.partition(".")[0] for name in sys.modules}
+print(*(named & {"devito", "matplotlib", "psutil", "tqdm", "distributed", "scipy"}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == []
+
+
+def test_an_encoding_without_the_symbols_is_drawn_in_ascii():
+    done = run("show", "revolve", "30", "-s", "3", env={"PYTHONIOENCODING": "ascii", "PATH": ""})
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "?" not in done.stdout
+    assert "#" in done.stdout
+
+
+# --- quantities ---------------------------------------------------------------------------------------------
+
+
+def test_quantities_are_read():
+    assert parse_duration("0.8ms") == pytest.approx(0.8e-3)
+    assert parse_duration(" 250 us ") == parse_duration("250µs") == pytest.approx(250e-6)
+    assert parse_duration("1.2e-3") == pytest.approx(1.2e-3)
+    assert parse_duration("2 min") == 120
+    assert parse_count("1e6") == parse_count("1_000_000") == 10**6
+    assert parse_shape("401x401x201") == parse_shape("401,401, 201") == (401, 401, 201)
+    assert parse_transfer("8ms").of(None) == pytest.approx(8e-3)
+    assert parse_transfer("2 GB/s").of(10**9) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1s", "1 parsec", "nan", "1e"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="must be a time"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "-3", "2.5", "x", "1e999999999", "inf", "nan"])
+def test_what_is_no_count_is_refused(text):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 3.3e-6, 8e-4, 0.25, 1.0, 119.0, 300.0, 7300.0, 1e6])
+def test_times_are_printed_as_they_are_read(seconds):
+    assert parse_duration(time_text(seconds)) == pytest.approx(seconds, rel=1e-3)
+
+
+# --- plan ---------------------------------------------------------------------------------------------------
+
+COSTS = pyrevolve.Costs(
+    forward_step=0.8e-3,
+    reverse_step=1.2e-3,
+    forward_call=16e-6,
+    reverse_call=16e-6,
+    save=(0.4e-3, 8e-3),
+    load=(0.4e-3, 5e-3),
+)
+GIVEN = "--forward-step 0.8ms --reverse-step 1.2ms --save 0.4ms,8ms --load 400us,0.005"
+BYTES = "--state-bytes 6.8MB --window-slice-bytes 3.4MB --lookback 2 --initial-state free"
+
+
+def planned(arguments, capsys):
+    assert main(["plan", *arguments.split(), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("disk", [None, 2 * 10**9])
+def test_the_plan_is_that_of_the_library(disk, capsys):
+    found = planned(f"3647 {BYTES} {GIVEN} --memory 150MB" + (f" --disk {disk}" if disk else ""), capsys)
+    expected = pyrevolve.plan(
+        3647,
+        state_bytes=6_800_000,
+        window_slice_bytes=3_400_000,
+        lookback=2,
+        initial_state="free",
+        memory=150 * 10**6,
+        disk=disk,
+        costs=COSTS,
+    )
+    for name, value in found["plan"].items():
+        wanted = [vars(tier) for tier in expected.tiers] if name == "tiers" else getattr(expected, name)
+        assert (list(wanted) if isinstance(wanted, tuple) else wanted) == value, name
+    assert [other["family"] for other in found["runners_up"]] == [o.family for o in expected.runners_up]
+    assert found["costs"]["save"] == [0.4e-3, 8e-3]
+    assert found["time_unit"] == "s"
+    assert len(found["assumed"]) == 1
+    assert "forward call 16 µs" in found["assumed"][0]
+
+
+def test_the_same_is_printed_for_people(capsys):
+    assert main(["plan", "3647", *BYTES.split(), *GIVEN.split(), "--memory", "150MB", "--disk", "2 GB"]) == 0
+    printed = capsys.readouterr().out
+    expected = pyrevolve.plan(
+        3647,
+        state_bytes=6_800_000,
+        window_slice_bytes=3_400_000,
+        lookback=2,
+        initial_state="free",
+        memory="150 MB",
+        disk="2 GB",
+        costs=COSTS,
+    )
+    assert expected.table() in printed
+    assert expected.explain() in printed
+    assert "6.485 MiB" in printed
+
+
+def test_costs_of_a_file_and_of_an_earlier_answer_are_the_same_as_options(tmp_path, capsys):
+    base = f"1000 {BYTES} --memory 80MB --disk 1GB"
+    by_options = planned(f"{base} {GIVEN}", capsys)
+    answer = tmp_path / "answer.json"
+    answer.write_text(json.dumps(by_options))
+    plain = tmp_path / "costs.json"
+    plain.write_text(json.dumps(by_options["costs"]))
+    for file in (answer, plain):
+        again = planned(f"{base} --costs {file}", capsys)
+        assert again["plan"] == by_options["plan"]
+        assert again["assumed"] == []
+    slower = planned(f"{base} --costs {plain} --forward-step 8ms", capsys)
+    assert slower["costs"]["forward_step"] == 8e-3
+    assert slower["costs"]["reverse_step"] == 1.2e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1", "no JSON"),
+        ('{"speed": 1}', "must hold"),
+        ('{"forward_step": "1"}', "number of seconds"),
+        ("3", "must hold"),
+    ],
+)
+def test_files_that_hold_no_costs_are_refused(tmp_path, text, said, capsys):
+    path = tmp_path / "costs.json"
+    path.write_text(text)
+    assert main(["plan", "10", "--shape", "9x9", "--memory", "1MB", "--costs", str(path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_not_given_is_assumed_and_said(capsys):
+    found = planned("500 --shape 90x80 --memory 3MB --disk 90MB", capsys)
+    assert found["time_unit"] == "forward timesteps"
+    assert found["problem"]["state_bytes"] == 2 * (90 + 16) * (80 + 16) * 4  # a multiple of 64
+    assert found["problem"]["window_slice_bytes"] == (90 + 16) * (80 + 16) * 4
+    assert (found["problem"]["lookback"], found["problem"]["min_window"]) == (2, 3)
+    said = " ".join(found["assumed"])
+    for words in (
+        "float32",
+        "time order 2",
+        "space order 8",
+        "lookback 2",
+        "nothing was measured",
+        "save to disk 12",
+    ):
+        assert words in said
+
+
+def test_bandwidths_are_times_of_a_state(capsys):
+    found = planned(
+        "500 --state-bytes 8MB --window-slice-bytes 4MB --memory 99MB --disk 1GB --forward-step 1ms "
+        "--save 8GB/s,1GB/s --load 4GB/s,2GB/s",
+        capsys,
+    )
+    assert found["costs"]["save"] == pytest.approx([1e-3, 8e-3])
+    assert found["costs"]["load"] == pytest.approx([2e-3, 4e-3])
+
+
+def test_the_default_memory_is_the_default_budget(monkeypatch, capsys):
+    monkeypatch.setenv("PYREVOLVE_MEMORY", "5 MB")
+    assert planned("500 --shape 90x80", capsys)["plan"]["memory"] == 5_000_000
+
+
+def test_compression_is_weighed(capsys):
+    found = planned(
+        "2000 --shape 300x300 --memory 20MB --forward-step 1ms --compression 8,10GB/s,10GB/s", capsys
+    )
+    kinds = [found["plan"], *found["runners_up"]]
+    assert {any(tier["compressed"] for tier in kind["tiers"]) for kind in kinds} == {True, False}
+
+
+def test_the_curve_is_that_of_the_library_without_what_is_no_faster(tmp_path, capsys):
+    path = tmp_path / "curve.csv"
+    arguments = f"800 {BYTES} {GIVEN} --memory 80MB --points 9 --curve {path}"
+    found = planned(arguments, capsys)["curve"]
+    points = pyrevolve.plan_curve(
+        800,
+        state_bytes=6_800_000,
+        window_slice_bytes=3_400_000,
+        lookback=2,
+        initial_state="free",
+        costs=COSTS,
+        points=9,
+    )
+    fastest = np.minimum.accumulate([point.predicted_seconds for point in points])
+    expected = [p for k, p in enumerate(points) if k == 0 or p.predicted_seconds < fastest[k - 1]]
+    assert [point["predicted_seconds"] for point in found] == [p.predicted_seconds for p in expected]
+    with path.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [int(row["memory_bytes"]) for row in rows] == [p.planned_bytes for p in expected]
+    assert [float(row["predicted_time"]) for row in rows] == [p.predicted_seconds for p in expected]
+    assert main(["plan", *arguments.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[1 + max(number for number, line in enumerate(lines) if not line) :]
+    assert [line.split()[-1] for line in table] == ["family", *(p.family for p in expected)]
+    assert [line.split()[-4] for line in table[1:]] == [str(p.window) for p in expected]
+
+
+def test_curve_and_schedule_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'pyrevolve[plot]'")
+    curve, page = tmp_path / "curve.svg", tmp_path / "plan.html"
+    arguments = f"300 {BYTES} {GIVEN} --memory 50MB --disk 1GB --points 5 --curve {curve} --show {page}"
+    assert main(["plan", *arguments.split()]) == 0
+    assert ElementTree.parse(curve).getroot().tag.endswith("svg")
+    assert "AsyncTwoTier: 300 timesteps" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.devito
+@pytest.mark.parametrize(("order", "space"), [(2, 4), (1, 2)])
+def test_sizes_from_the_grid_are_those_of_devito(order, space, capsys, monkeypatch):
+    devito = pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
+    from pyrevolve.devito import CheckpointedAdjoint
+
+    monkeypatch.setitem(devito.configuration, "log-level", "ERROR")
+    grid = devito.Grid(shape=(31, 27), dtype=np.float64)
+    gradient = devito.Function(name="gradient", grid=grid)
+    v = devito.TimeFunction(name="v", grid=grid, time_order=order, space_order=space)
+
+    def build(save):
+        u = devito.TimeFunction(name="u", grid=grid, time_order=order, space_order=space, save=save)
+        rest = 0.1 * u.backward if order == 2 else 0
+        back = 0.1 * v.forward if order == 2 else 0
+        return (
+            devito.Operator([devito.Eq(u.forward, 0.5 * u + 0.1 * u.laplace + rest)]),
+            devito.Operator(
+                [devito.Eq(v.backward, 0.5 * v + 0.1 * v.laplace + back), devito.Inc(gradient, u * v)]
+            ),
+        )
+
+    found = planned(
+        f"400 --shape 31x27 --dtype float64 --time-order {order} --space-order {space} --memory 300kB "
+        "--forward-step 1ms --reverse-step 1ms --forward-call 0 --reverse-call 0 --save 1us --load 1us",
+        capsys,
+    )
+    costs = pyrevolve.Costs(forward_step=1e-3, reverse_step=1e-3, save=1e-6, load=1e-6)
+    options = {"arguments": {"time_m": 1, "time_M": 400}, "memory": "300 kB", "costs": costs}
+    with CheckpointedAdjoint(build, **options) as adjoint:
+        plan = adjoint.plan
+    assert plan.n_snapshots > 1
+    assert plan.window > plan.lookback
+    for name in ("n_timesteps", "lookback", "lag", "initial_state"):
+        assert found["problem"][name] == getattr(plan, name)
+    for name in ("window", "n_snapshots", "planned_bytes", "forward_steps", "predicted_seconds"):
+        assert found["plan"][name] == getattr(plan, name)
