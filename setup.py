@@ -71,8 +71,12 @@ crevolve.depends = ["setup.py", *sorted(glob(f"{INCLUDE}/**/*.hpp", recursive=Tr
 
 setup(
     # The example that `pyrevolve fwi` runs stays where examples are.
-    packages=[*find_packages(include=["pyrevolve", "pyrevolve.*"]), "pyrevolve.examples.fwi"],
-    package_dir={"pyrevolve.examples.fwi": "examples/fwi"},
+    packages=[
+        *find_packages(include=["pyrevolve", "pyrevolve.*"]),
+        "pyrevolve.examples",
+        "pyrevolve.examples.fwi",
+    ],
+    package_dir={"pyrevolve.examples": "examples"},
     ext_modules=[crevolve],
     cmdclass={"build_ext": BuildExt},
     # Objects with and without sanitizers must not be mistaken for one another.

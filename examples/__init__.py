@@ -1,0 +1,1 @@
+"""Examples; those that a command of the package runs are installed with it."""
