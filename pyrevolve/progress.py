@@ -310,7 +310,7 @@ class Progress(Observer):
         if outcome == "paused":
             return
         try:
-            if outcome == "done":
+            if outcome == "done" and self._open:
                 if self._sweep == "reverse":
                     self._total = self._done
                 self._show()

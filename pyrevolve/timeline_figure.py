@@ -75,7 +75,7 @@ def draw(timeline: Timeline, path: str | os.PathLike[str] | None) -> Figure:
     lower.set_xlabel(f"wall time [{unit}]")
     lower.set_xlim(0.0, max(_end(timeline) / scale, 1e-9))
     for axes in (middle, lower):
-        axes.legend(**_BESIDE)
+        axes.legend(*axes.get_legend_handles_labels(), **_BESIDE)
     if path is not None:
         figure.savefig(path)
     return figure
