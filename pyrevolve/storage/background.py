@@ -367,19 +367,28 @@ class Background:
 
     def _take_buffer(self) -> Buffer:
         """Return a buffer; what was read ahead and is needed last makes way."""
+        self._reclaim()
 
         def available() -> bool:
-            if not self._free:
-                for transfer in reversed(self._ready):
-                    if not transfer.pinned and transfer.buffer is not None:
-                        self._ready.remove(transfer)
-                        self._ahead.appendleft(transfer)
-                        self._release(transfer.buffer)
-                        break
+            if not self._free and self._ready:
+                transfer = self._ready.pop()
+                assert transfer.buffer is not None
+                self._ahead.appendleft(transfer)
+                self._release(transfer.buffer)
             return bool(self._free)
 
         self._wait(available)
         return self._pop_free()
+
+    def _reclaim(self) -> None:
+        """Take back what the caller was using, which it has left by an exception: it asks for another."""
+        used = [transfer.buffer for transfer in (*self._writes, *self._ready)]
+        used += [transfer.buffer for transfer in (self._running, self._urgent) if transfer is not None]
+        for buffer in self._buffers:
+            if buffer not in used and buffer not in self._free:
+                self._release(buffer)
+        for transfer in self._ready:
+            transfer.pinned = False
 
     def _pop_free(self) -> Buffer:
         """Return a free buffer, rather one whose bytes belong to nobody."""
