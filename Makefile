@@ -6,6 +6,9 @@
 PYTHON ?= python3
 CXX ?= c++
 ARGS ?=
+# Processes among which the tests are divided, file by file.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTEST = pytest -n $(JOBS) --dist loadfile
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py $(shell find pyrevolve src -type f \
@@ -53,11 +56,11 @@ demo: .venv/installed
 # --- tests ----------------------------------------------------------------------------------------------------
 
 test: .venv-test/fresh
-	cd tests && ../.venv-test/bin/pytest $(ARGS)
+	cd tests && ../.venv-test/bin/$(PYTEST) $(ARGS)
 	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
 
 test-all: .venv-test/fresh
-	cd tests && ../.venv-test/bin/pytest -m "" $(ARGS)
+	cd tests && ../.venv-test/bin/$(PYTEST) -m "" $(ARGS)
 	cd tests && ../.venv-test/bin/pytest --quiet --doctest-modules --pyargs pyrevolve
 	$(MAKE) devito-client
 	$(MAKE) sanitize
@@ -91,7 +94,7 @@ sanitize: system-tools
 	cd tests && \
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-	    ../.venv-sanitize/bin/pytest -p no:cacheprovider --capture=sys -m "not slow and not processes" $(ARGS)
+	    ../.venv-sanitize/bin/$(PYTEST) -p no:cacheprovider --capture=sys -m "not slow and not processes" $(ARGS)
 
 # --- style ----------------------------------------------------------------------------------------------------
 
