@@ -163,10 +163,17 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?\s*([^;]*);.*extra\
 
 def check_extra(extra: str) -> Check:
     """Tell whether the packages of one extra are installed, in versions that will do."""
+    remedy = f'pip install "pyrevolve[{extra}]"'
+    try:
+        required = list(_requirements(extra))
+    except importlib.metadata.PackageNotFoundError:
+        required = []
+    if not required:
+        return Check(extra, "missing", "not known: this copy of pyrevolve was not installed by pip", remedy)
     found: list[str] = []
     wanting: list[str] = []
     versions: dict[str, str | None] = {}
-    for package, bounds in _requirements(extra):
+    for package, bounds in required:
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -180,9 +187,8 @@ def check_extra(extra: str) -> Check:
         else:
             found.append(f"{package} {version}")
     status: Literal["ok", "missing"] = "missing" if wanting else "ok"
-    remedy = f'pip install "pyrevolve[{extra}]"' if wanting else ""
     detail = f"{', '.join(wanting or found)} ({EXTRAS[extra]})"
-    return Check(extra, status, detail, remedy, {"versions": versions})
+    return Check(extra, status, detail, remedy if wanting else "", {"versions": versions})
 
 
 def _requirements(extra: str) -> Iterator[tuple[str, str]]:

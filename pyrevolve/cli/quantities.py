@@ -169,7 +169,7 @@ def time_text(seconds: float) -> str:
     Examples
     --------
     >>> time_text(0.0008), time_text(10.337), time_text(5400)
-    ('0.8 ms', '10.34 s', '90 min')
+    ('800 µs', '10.34 s', '90 min')
     """
     if seconds >= 7200:
         return f"{seconds / 3600:.4g} h"

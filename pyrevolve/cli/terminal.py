@@ -81,8 +81,12 @@ def drawing(shown: Shown, costs: GivenCosts, *, width: int, height: int, symbols
     rows = min(height, n + 1)
     grid = np.full((rows, columns), " ")
 
-    def column(where: Floats) -> Ints:
-        return np.clip((where * per_column).astype(np.int64), 0, columns - 1)
+    def first_column(where: Floats) -> Ints:
+        return np.clip(np.floor(where * per_column + 1e-9).astype(np.int64), 0, columns - 1)
+
+    def last_column(where: Floats) -> Ints:
+        # What ends where a column begins does not reach into it, and rounding errors must not make it.
+        return np.clip(np.ceil(where * per_column - 1e-9).astype(np.int64) - 1, 0, columns - 1)
 
     def row(t: Ints) -> Ints:
         return np.clip((t / n * (rows - 1) + 0.5).astype(np.int64), 0, rows - 1)
@@ -93,8 +97,8 @@ def drawing(shown: Shown, costs: GivenCosts, *, width: int, height: int, symbols
         here = snapshots.tier == tier
         for y, left, right in zip(
             row(snapshots.t[here]),
-            column(ends[snapshots.saved[here]]),
-            column(edges[snapshots.dropped[here]]),
+            last_column(ends[snapshots.saved[here]]),
+            last_column(edges[snapshots.dropped[here]]),
             strict=True,
         ):
             grid[y, left : right + 1] = symbols.tiers[tier % len(symbols.tiers)]
@@ -103,10 +107,12 @@ def drawing(shown: Shown, costs: GivenCosts, *, width: int, height: int, symbols
         first, last = shown.rows["start"][here], shown.rows["stop"][here]
         if kind is Kind.REVERSE:
             first, last = last, first
-        _draw_lines(grid, symbol, (row(first), row(last)), (column(begins[here]), column(ends[here])))
+        left = first_column(begins[here])
+        right = np.maximum(left, last_column(ends[here]))
+        _draw_lines(grid, symbol, (row(first), row(last)), (left, right))
     if len(snapshots) <= 4 * columns:
-        grid[row(snapshots.t), column(begins[snapshots.saved])] = symbols.save
-    turn = int(column(ends[[shown.turn]])[0])
+        grid[row(snapshots.t), first_column(begins[snapshots.saved])] = symbols.save
+    turn = int(last_column(ends[[shown.turn]])[0])
     lines = []
     for y in range(rows - 1, -1, -1):
         label = str(round(y * n / (rows - 1))) if rows > 1 and (y in (0, rows - 1) or y == rows // 2) else ""
@@ -116,9 +122,8 @@ def drawing(shown: Shown, costs: GivenCosts, *, width: int, height: int, symbols
     for tier in shown.used_tiers:
         held = shown.held(tier)
         if held.max(initial=0):
-            lines.append(
-                f"{shown.tiers[tier]:>{labels}} {symbols.up}{_levels(held, column(ends), columns, symbols)}"
-            )
+            levels = _levels(held, last_column(ends), columns, symbols)
+            lines.append(f"{shown.tiers[tier]:>{labels}} {symbols.up}{levels}")
     total = costs.text(float(ends[-1])) if by == "time" else f"{len(shown.rows)} instructions"
     key = (
         f"{symbols.forward} forward  {symbols.reverse} reverse  {symbols.save} save  "
