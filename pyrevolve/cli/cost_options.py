@@ -64,8 +64,8 @@ def add_cost_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     group = parser.add_argument_group(
         "costs",
-        "A time such as 0.8ms; without a unit it is in seconds. What is not given is assumed in proportion "
-        "to the forward timestep, and without that all times are told in forward timesteps.",
+        "A time such as 0.8ms; without a unit it is in seconds. What is not given is assumed in proportion\n"
+        "to the forward timestep; without that all times are told in forward timesteps.",
     )
     duration = argument(parse_duration)
     group.add_argument("--forward-step", type=duration, metavar="TIME", help="one forward timestep")

@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     names = _Checks(None, fast=False).names
     result = argparse.ArgumentParser(
         prog="pyrevolve doctor",
-        description="Look at what pyrevolve and Devito need on this machine, measure copies and a disk, and "
+        description="Look at what pyrevolve and Devito need on this machine, measure copies and a disk, and\n"
         "say how to install what is missing. Takes about ten seconds.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -109,7 +109,7 @@ def _packed(shown: Shown) -> str:
         raise ValueError("a page counts to 2**53 timesteps; give fewer")
     bits = rows["kind"] + _KEEP * rows["keep"] + _STEP_DATA * (rows["content"] == Content.STEP_DATA)
     columns = (first.astype("<f8"), second.astype("<f8"), rows["tier"].astype("i1"), bits.astype("u1"))
-    return base64.b64encode(zlib.compress(b"".join(c.tobytes() for c in columns), 9)).decode()
+    return base64.b64encode(zlib.compress(b"".join(c.tobytes() for c in columns))).decode()
 
 
 def _counts(shown: Shown, costs: GivenCosts) -> list[str]:

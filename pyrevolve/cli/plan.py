@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = argparse.ArgumentParser(
         prog="pyrevolve plan",
-        description="Choose the schedule, the window and the snapshots that take the least predicted time "
+        description="Choose the schedule, the window and the snapshots that take the least predicted time\n"
         "inside budgets of memory and disk, and list the best of every other kind beside it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     result = argparse.ArgumentParser(
         prog="pyrevolve show",
-        description="Show a schedule: in the terminal, as a picture (PNG, SVG, PDF), or as one "
+        description="Show a schedule: in the terminal, as a picture (PNG, SVG, PDF), or as one\n"
         "self-contained page with hover and play.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
