@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -80,6 +81,7 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("plan 10 --shape 4x4 --memory 1MB --costs /nowhere/costs.json", "cannot read"),
         ("plan 10 --shape 4x4 --memory 1MB --disk-dir /tmp", "--disk"),
         ("plan 10 --shape 4x4 --memory 1MB --curve here.txt", ".csv"),
+        ("plan 10 --shape 4x4 --memory 1MB --show here.txt", ".html"),
         ("plan 10 --shape 4x4 --memory 1MB --curve --points 1", "points must be >= 2"),
         ("plan 10 --shape 4x4 --lookback 3 --memory 1MB", "--lookback"),
         ("plan 10 --dtype nonsense --shape 4x4 --memory 1MB", "--dtype"),
@@ -132,6 +134,22 @@ def test_a_reader_that_closes_the_pipe_is_no_failure():
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_a_help_that_nobody_reads_is_no_failure():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyrevolve", "plan", "--help"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_only_what_is_needed_is_imported():

@@ -114,20 +114,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given:
         parser().print_help(sys.stderr)
         return 2
-    options = parser().parse_args(given)
     try:
-        status = COMMANDS[options.command].run(options.arguments)
-        sys.stdout.flush()
+        try:
+            options = parser().parse_args(given)
+            return _run(options.command, options.arguments)
+        finally:
+            # Here, where a closed pipe can be dealt with, and not when the interpreter ends.
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    """Run a command; what it raises because something is wrong becomes a line and a status."""
+    try:
+        return COMMANDS[command].run(arguments)
+    except BrokenPipeError:
+        raise
     except (ValueError, OverflowError) as error:
-        return _failed(options.command, error, 2)
+        return _failed(command, error, 2)
     except (ImportError, MemoryError, OSError, StorageError) as error:
-        return _failed(options.command, error, 1)
-    return status
+        return _failed(command, error, 1)
 
 
 def _failed(command: str, error: Exception, status: int) -> int:

@@ -11,7 +11,7 @@ from ..budget import format_bytes
 from ..planning import plan_curve
 from ..plans import Plan
 from .cost_options import GivenCosts
-from .figures import new_figure, save_figure
+from .figures import PICTURES, new_figure, path_ending_in, save_figure
 from .quantities import argument, number_text, parse_count
 
 __all__ = ["add_curve_options", "curve_of", "curve_table", "write_curve"]
@@ -57,13 +57,8 @@ def add_curve_options(parser: argparse._ActionsContainer) -> None:
 
 
 def _curve_file(text: str) -> str | Path:
-    # argparse reads the default of an option without its argument too.
-    if text == "table":
-        return text
-    path = Path(text)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf", ".csv"):
-        raise argparse.ArgumentTypeError(f"must end in .png, .svg, .pdf or .csv, got {text!r}")
-    return path
+    # argparse reads what stands for an option without its argument, too.
+    return text if text == "table" else argument(path_ending_in(*PICTURES, ".csv"))(text)
 
 
 def curve_of(options: argparse.Namespace, arguments: dict[str, Any]) -> list[Plan]:

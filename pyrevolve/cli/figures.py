@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_figure", "save_figure"]
+__all__ = ["PICTURES", "new_figure", "path_ending_in", "save_figure"]
+
+#: What pictures may be, by their suffix.
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def path_ending_in(*suffixes: str) -> Callable[[str], Path]:
+    """Return a reader of paths that end in one of these, and refuses others with a ValueError."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in suffixes:
+            raise ValueError(f"must end in one of {', '.join(suffixes)}, got {text!r}")
+        return path
+
+    return parse
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -18,6 +18,8 @@ from .cost_options import GivenCosts, add_cost_options, given_costs
 from .curve import add_curve_options, curve_of, curve_table, write_curve
 from .problem import Problem, add_problem_options, given_problem
 from .quantities import argument, listed, parse_size, parse_transfer
+from .show import parse_drawing, write_schedule
+from .shown import of_plan
 
 __all__ = ["main", "parser", "plan_json"]
 
@@ -79,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add_curve_options(output)
     output.add_argument(
         "--show",
-        type=Path,
+        type=argument(parse_drawing),
         metavar="FILE",
         help="draw the chosen schedule: .html (interactive), .png, .svg or .pdf",
     )
@@ -119,9 +121,6 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(options.curve, Path):
         write_curve(options.curve, curve, chosen, costs)
     if options.show is not None:
-        from .show import write_schedule
-        from .shown import of_plan
-
         write_schedule(options.show, of_plan(chosen), costs)
     return 0
 

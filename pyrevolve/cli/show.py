@@ -15,11 +15,12 @@ from ..crevolve import Content, Kind
 from ..schedules import Schedule
 from .cost_options import GivenCosts, add_cost_options, given_costs
 from .families import FAMILIES, OnlineRun
+from .figures import PICTURES, path_ending_in
 from .quantities import argument, parse_count
 from .shown import Shown, tier_names
 from .terminal import Symbols, drawing, summary
 
-__all__ = ["main", "parser", "write_schedule"]
+__all__ = ["main", "parse_drawing", "parser", "write_schedule"]
 
 _EPILOG = """\
 examples:
@@ -40,7 +41,8 @@ with --json, one object:
   is the time when an instruction is done
 """
 
-_SUFFIXES = (".html", ".png", ".svg", ".pdf")
+#: Reads a path that `write_schedule` can write.
+parse_drawing = path_ending_in(".html", *PICTURES)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         output.add_argument(
             "-o",
             "--output",
-            type=argument(_output),
+            type=argument(parse_drawing),
             metavar="FILE",
             help="write .html (interactive), .png, .svg or .pdf instead of drawing in the terminal",
         )
@@ -143,7 +145,7 @@ def write_schedule(path: Path, shown: Shown, costs: GivenCosts, *, by: str = "ti
     OSError
         The file cannot be written.
     """
-    _output(str(path))
+    parse_drawing(str(path))
     if path.suffix.lower() == ".html":
         from .page import page
 
@@ -152,13 +154,6 @@ def write_schedule(path: Path, shown: Shown, costs: GivenCosts, *, by: str = "ti
         from .picture import draw
 
         draw(path, shown, costs, by=by)
-
-
-def _output(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise ValueError(f"must end in one of {', '.join(_SUFFIXES)}, got {text!r}")
-    return path
 
 
 def _shows_unicode() -> bool:
