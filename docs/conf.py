@@ -10,6 +10,8 @@ _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE))
 
 import figures  # noqa: E402
+from docutils import nodes  # noqa: E402
+from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 
 import pyrevolve  # noqa: E402
 
@@ -23,8 +25,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["_build", "_templates"]
 
@@ -37,11 +37,11 @@ html_title = f"pyrevolve {release}"
 html_static_path = ["_static"]
 html_css_files = ["pyrevolve.css"]
 html_show_copyright = False
+# Formulas are MathML: the pages fetch nothing.
+html_math_renderer = "mathml"
 
 # --- reference --------------------------------------------------------------------------------------------
 
-# No copies of other projects' inventories are fetched: the site builds without a network.
-intersphinx_mapping: dict[str, Any] = {}
 autosummary_generate = True
 templates_path = ["_templates"]
 autodoc_member_order = "bysource"
@@ -70,7 +70,7 @@ def keep_sentences(_app: Any, what: str, _name: str, _obj: Any, _options: Any, l
 
 
 def look_further(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Look for names of Python objects in all modules; leave what single backticks name otherwise as it is."""
+    """Look for names of Python objects in all modules; leave what single backticks name otherwise."""
     if node.get("refdomain") != "py":
         return None
     node["refspecific"] = True
@@ -79,8 +79,21 @@ def look_further(app: Any, env: Any, node: Any, content: Any) -> Any:
     return content if found is None and kind == "obj" else found
 
 
+def formula_inline(self: Any, node: Any) -> None:
+    """Write a formula within a line."""
+    self.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def formula_block(self: Any, node: Any) -> None:
+    """Write a formula of its own."""
+    self.body.append(tex2mathml(node.astext(), as_block=True))
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
     """Draw the figures before the pages are read, and see to what docstrings mean."""
+    app.add_html_math_renderer("mathml", (formula_inline, None), (formula_block, None))
     app.connect("builder-inited", lambda _: figures.draw_all(_HERE / "_figures"))
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)
     app.connect("missing-reference", look_further)
