@@ -11,13 +11,14 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST = pytest -n $(JOBS) --dist loadfile
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
-SOURCES := pyproject.toml setup.py $(shell find pyrevolve src -type f \
-    \( -name '*.py' -o -name '*.py[xid]' -o -name '*.pxd' -o -name '*.cpp' -o -name '*.hpp' \) 2>/dev/null)
+SOURCES := pyproject.toml setup.py $(shell find pyrevolve src examples -type f \
+    \( -name '*.py' -o -name '*.py[xid]' -o -name '*.pxd' -o -name '*.cpp' -o -name '*.hpp' \
+    -o -name 'page.*' \) 2>/dev/null)
 CPP := $(shell find src -name '*.cpp' 2>/dev/null)
 HPP := $(shell find src -name '*.hpp' 2>/dev/null)
 PYX := $(wildcard pyrevolve/*.pyx pyrevolve/*.pxd)
 
-.PHONY: help demo test test-all devito-client sanitize lint format bench dist clean system-tools
+.PHONY: help demo docs test test-all devito-client sanitize lint format bench dist clean system-tools
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,7 @@ help:
 	@echo "make lint      style and types of everything;  make format  puts the style right"
 	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py;"
 	@echo "               .venv/bin/python benchmarks/schedules.py --fast leaves out what takes minutes"
+	@echo "make docs      the documentation as a site in docs/_build/html"
 	@echo "make dist      source distribution and wheel in dist/"
 	@echo "make clean     remove everything that the targets above made"
 
