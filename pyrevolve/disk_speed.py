@@ -146,12 +146,12 @@ def _transfer(file: FileIO, piece: int, count: int) -> tuple[list[float], list[f
     direct = go_direct(file.fileno(), buffer[:BLOCK])
 
     def write() -> None:
-        whole(file.write, buffer)
+        whole(lambda rest, done: file.write(rest), buffer)
         if not direct:
             os.fsync(file.fileno())
 
     def read() -> None:
-        whole(file.readinto, buffer)
+        whole(lambda rest, done: file.readinto(rest), buffer)
 
     began = perf_counter()
     _, count = _timed(file, write, count)

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -931,3 +932,92 @@ def test_what_a_killed_process_left_goes_with_the_next_storage(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2  # what is to be kept is kept
     processes[1].kill()
     processes[1].communicate(timeout=60)
+
+
+def ours(number, rank=""):
+    """Return the name of a directory as a process makes it for its file."""
+    return f"pyrevolve-{platform.node()}-{number}-{rank}a_b2cd3e"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+@pytest.mark.parametrize("what", ["no file", "a file without its name"])
+@pytest.mark.parametrize("rank", ["", "rank12-"])
+def test_directory_of_a_process_killed_before_it_had_a_file_goes(what, rank, tmp_path):
+    """Where it is old: somebody may be just making a file in a new one."""
+    for name, age in ((ours(1, rank), 3600.0), (ours(2, rank), 0.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if what != "no file":
+            (folder / "snapshots.new").write_bytes(b"")
+        os.utime(folder, (folder.stat().st_atime, folder.stat().st_mtime - age))
+    DiskStorage(1, [np.zeros(3)], directory=tmp_path).close()
+    assert [path.name for path in tmp_path.iterdir()] == [ours(2, rank)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_only_what_a_storage_has_made_is_an_orphan(tmp_path):
+    """A directory of the user's may begin like one, and have a file of that name."""
+    names = [
+        f"pyrevolve-{platform.node()}-journal",
+        f"pyrevolve-{platform.node()}-17-resumable",
+        f"pyrevolve-{platform.node()}-shot17-a_b2cd3e",
+        ours(1) + "-kept",
+        "old-" + ours(1),
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "snapshots").write_bytes(b"mine")
+    DiskStorage(1, [np.zeros(3)], directory=tmp_path).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    (tmp_path / ours(1)).mkdir()
+    (tmp_path / ours(1) / "snapshots").write_bytes(b"nobody's")
+    DiskStorage(1, [np.zeros(3)], directory=tmp_path).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_folder_is_for_one_storage_at_a_time(tmp_path):
+    with DiskStorage(2, [np.zeros(3)], folder=tmp_path) as storage:
+        storage.save(0, [np.ones(3)], 5)
+        with pytest.raises(StorageError, match="another storage uses the file"):
+            DiskStorage(2, [np.zeros(3)], folder=tmp_path)
+        found = np.zeros(3)
+        storage.flush()
+        storage.load(0, [found], 5)
+        assert (found == 1).all()
+    DiskStorage(2, [np.zeros(3)], folder=tmp_path).close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_file_system_without_locks_is_served(monkeypatch, tmp_path):
+    import fcntl
+
+    def flock(fd, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ours(1)).mkdir()
+    (tmp_path / ours(1) / "snapshots").write_bytes(b"perhaps somebody's")
+    for options in ({"directory": tmp_path}, {"folder": tmp_path}):
+        with DiskStorage(2, [np.zeros(3)], **options) as storage:
+            storage.save(0, [np.ones(3)], 5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [ours(1), "snapshots"]
+
+
+def test_process_may_go_to_another_directory(tmp_path, monkeypatch):
+    for name in ("there", "own", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    storages = [
+        DiskStorage(2, [np.zeros(3)], directory="there"),
+        DiskStorage(2, [np.zeros(3)], folder="own"),
+    ]
+    paths = [storage.path for storage in storages]
+    assert all(os.path.isabs(path) for path in paths)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for storage in storages:
+        storage.save(0, [np.ones(3)], 5)
+        storage.close()
+    assert not list((tmp_path / "there").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["snapshots"]

@@ -924,6 +924,84 @@ def test_program_that_survives_its_interrupts_computes_on(tmp_path):
 # --- the end
 
 
+def open_files():
+    """Return what this process has open, by descriptor."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs the files in /proc of Linux")
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("where", ["unlink", "join", "remove"])
+def test_interrupted_end_keeps_nothing(where, again, disk, tmp_path, monkeypatch):
+    """Not the blocks on disk either: no descriptor may stay open, and none be closed under a transfer."""
+    before = set(open_files().values())
+    storage = DiskStorage(2, state(0), directory=tmp_path)
+    disk.hold()
+    storage.save(0, state(0), 0)
+    assert disk.reached.wait(PATIENCE)
+    interrupts = [KeyboardInterrupt]
+    owner = storage._background._thread if where == "join" else storage._file
+    original = getattr(owner, where)
+
+    def interrupted(*arguments):
+        if interrupts and threading.current_thread() is threading.main_thread():
+            raise interrupts.pop()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, where, interrupted)
+    if where != "join":
+        disk.gate.set()
+    with pytest.raises(KeyboardInterrupt):
+        storage.close()
+    if where == "join":  # a transfer is at it still
+        assert any("snapshots" in path for path in set(open_files().values()) - before)
+        disk.gate.set()
+    if again:
+        storage.close()
+    else:
+        del storage
+        gc.collect()
+    for thread in threads_of_storages():
+        thread.join(PATIENCE)
+    assert not [path for path in set(open_files().values()) - before if "snapshots" in path]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs the files in /proc of Linux")
+def test_program_interrupted_while_it_closes_leaves_nothing_behind(tmp_path):
+    code = """
+    import os
+    delay[0] = 0.6
+    begun = threading.Event()
+    file._pwrite = lambda *arguments: begun.set() or write(*arguments)
+    storage.save(0, state(0), 0)
+    begun.wait()
+    ready()
+    try:
+        storage.close()
+        print("not interrupted")
+    except KeyboardInterrupt:
+        pass
+    storage.close()
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    print([link for link in links if "snapshots" in link], flush=True)
+    """
+    process = program(code, tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = output_of(process)
+    assert output == "[]\n"
+    assert not list(tmp_path.iterdir())
+
+
 CALLS = {
     "save": lambda storage: storage.save(1, state(1), 1),
     "load": lambda storage: storage.load(0, target(), 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import errno
 import os
@@ -313,27 +314,28 @@ class Background:
             self.waited = self.busy = 0
 
     def stop(self) -> None:
-        """End the thread after the transfer that it is at, and give the buffers back.
+        """End the thread after the transfer that it is at, give the buffers back, and remove the file.
 
-        What was not written is lost.
+        What was not written is lost. May be called again, as after an interrupt: a thread that nobody waits
+        for any more removes the file by itself, and nobody else may, as long as it is at a transfer.
         """
-        if not self._file.owned:
-            return
-        with self._lock:
-            self._stopping = True
-            self._writes.clear()
-            self._ahead.clear()
-            self._changed.notify_all()
-        thread = self._thread
-        if thread is threading.current_thread():  # which came upon the storage as garbage
-            return
-        if thread is not None:
-            thread.join()
-        with self._lock:
-            for buffer in self._buffers:
-                self._release(buffer)
-            self._buffers.clear()
-            self._free.clear()
+        if self._file.owned:
+            with self._lock:
+                self._stopping = True
+                self._writes.clear()
+                self._ahead.clear()
+                self._changed.notify_all()
+            thread = self._thread
+            if thread is threading.current_thread():  # which came upon the storage as garbage
+                return
+            if thread is not None:
+                thread.join()
+            with self._lock:
+                for buffer in self._buffers:
+                    self._release(buffer)
+                self._buffers.clear()
+                self._free.clear()
+        self._file.remove()
 
     # --- inside, with the lock held -------------------------------------------------------------------------
 
@@ -356,7 +358,7 @@ class Background:
         began = perf_counter_ns()
         try:
             while not arrived():
-                heard = self._broken is None and self._changed.wait(_HEARTBEAT)
+                heard = self._broken is None and self._wait_a_moment()
                 if not heard and (self._broken or self._thread is None or not self._thread.is_alive()):
                     raise OSError(f"the background thread ended: {self._broken!r}") from self._broken
         finally:
@@ -364,6 +366,17 @@ class Background:
             self.waited += ended - began
             if self.told is not None:
                 self.told("wait", -1, -1, began, ended)
+
+    def _wait_a_moment(self) -> bool:
+        """Wait until something changes, but not long; return whether it did."""
+        try:
+            return self._changed.wait(_HEARTBEAT)
+        except BaseException:
+            # An interrupt may come before the lock was taken again, which those who hold it rely on.
+            with contextlib.suppress(RuntimeError):
+                self._lock.release()
+            self._lock.acquire()
+            raise
 
     def _take_buffer(self) -> Buffer:
         """Return a buffer; what was read ahead and is needed last makes way."""
@@ -419,6 +432,9 @@ class Background:
             with self._lock:
                 self._broken = error
                 self._changed.notify_all()
+        with self._lock:
+            if self._stopping:  # perhaps nobody waits for the end
+                self._file.remove()
 
     def _next(self) -> tuple[Transfer, bool] | None:
         """Wait for something to do, and whether that is to write; None: the end."""

@@ -136,7 +136,8 @@ class DiskStorage(SlotStorage):
         keep: bool = False,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._directory = tempfile.gettempdir() if directory is None else os.fspath(directory)
+        # The process may go to another directory before the storage is closed.
+        self._directory = os.path.abspath(tempfile.gettempdir() if directory is None else directory)
         if isinstance(buffers, bool) or not isinstance(buffers, int):
             raise TypeError(f"buffers must be an integer, got {buffers!r}")
         if buffers < 1:
@@ -145,7 +146,7 @@ class DiskStorage(SlotStorage):
         self._direct = direct
         self._fsync = fsync
         self._keep = keep or folder is not None
-        self._folder = None if folder is None else os.fspath(folder)
+        self._folder = None if folder is None else os.path.abspath(folder)
         #: Bytes that the last `hold` keeps, and of these the ones that were freed since.
         self._kept: set[Extent] = set()
         self._deferred: list[Extent] = []
@@ -343,7 +344,12 @@ class DiskStorage(SlotStorage):
 
     def _reserve(self, nbytes: int, slot_nbytes: int) -> None:
         self._file = file = SnapshotFile(
-            self._directory, nbytes, direct=self._direct, keep=self._keep, folder=self._folder
+            self._directory,
+            nbytes,
+            direct=self._direct,
+            keep=self._keep,
+            folder=self._folder,
+            trial=self._buffers * slot_nbytes,  # no more than the buffers, which are taken afterwards
         )
         if self._folder is not None and self._space is None:
             # A slot that is freed and filled again is not to overwrite what a journal tells of.
@@ -359,8 +365,8 @@ class DiskStorage(SlotStorage):
         except BaseException:
             file.remove()
             raise
-        # Called once, by close() or at the end of this object or of the interpreter, whichever is first.
-        self._remove = weakref.finalize(self, _end, file, background)
+        #: Ends it with this object or with the interpreter, unless close() did.
+        self._ending = weakref.finalize(self, _end, file, background)
 
     def _put(
         self, slot: int, t: int, arrays: Sequence[npt.NDArray[Any]], slot_nbytes: int
@@ -420,8 +426,10 @@ class DiskStorage(SlotStorage):
                 self._give_back(record.transfer.extents)
 
     def _release(self) -> None:
-        if hasattr(self, "_remove"):
-            self._remove()
+        if hasattr(self, "_ending") and self._ending.alive:
+            # Called like this, an interrupt lets it be called again.
+            _end(self._file, self._background)
+            self._ending.detach()
 
     def _check_written(self) -> None:
         """Raise where something that was saved could not be written."""
@@ -455,9 +463,8 @@ def _pieces(memory: memoryview, pieces: Iterable[tuple[bool, int]]) -> Iterator[
 
 
 def _end(file: SnapshotFile, background: Background) -> None:
-    """Remove the file and end the thread."""
+    """Remove the file and end the thread; may be called again where an interrupt ended it."""
     try:
         file.unlink()
     finally:
         background.stop()
-        file.remove()

@@ -7,14 +7,16 @@ import errno
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from time import perf_counter
+from time import perf_counter, time
 
 from ..budget import format_bytes
 from ..errors import StorageError
+from .locks import lock
 from .space import Extent
 
 __all__ = ["BLOCK", "FILE_NAME", "SnapshotFile", "drop_pages", "go_direct", "process_rank", "whole"]
@@ -32,6 +34,10 @@ _CACHED_BELOW = 64 << 20
 _TRIAL = 8 << 20
 #: Direct I/O is chosen unless it takes so many times as long as buffered I/O that reaches the disk.
 _DIRECT_UNLESS = 1.5
+#: What the system says where there is no direct I/O.
+_NOT_DIRECT = (errno.EINVAL, errno.EOPNOTSUPP)
+#: A directory without a file that is so old is not just being made any more [s].
+_STILLBORN = 60.0
 
 #: Environment variables by which launchers of MPI programs tell a process its rank.
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
@@ -78,12 +84,19 @@ class SnapshotFile:
     folder : str, optional
         A directory that exists and is the caller's own, instead of a new one. A file that is there already is
         opened with what it holds.
+    trial : int
+        Bytes of memory that finding out whether direct I/O is faster may take, of which whole blocks are
+        used, and one at least.
 
     Raises
     ------
     StorageError
-        The directory does not exist, cannot be written to, or has no room; or `direct` is True and the file
-        system does not offer it.
+        The directory does not exist, cannot be written to, or has no room; another storage has the file in
+        `folder`; or `direct` is True and the file system does not offer it.
+
+    Notes
+    -----
+    On POSIX the file is locked as long as it is open.
     """
 
     def __init__(
@@ -94,8 +107,10 @@ class SnapshotFile:
         direct: bool | None = None,
         keep: bool = False,
         folder: str | None = None,
+        trial: int = _TRIAL,
     ) -> None:
         self._pid = os.getpid()
+        self._trial = min(max(trial, BLOCK), _TRIAL)
         self._keep = keep
         self._fd = self._direct_fd = -1
         try:
@@ -134,9 +149,14 @@ class SnapshotFile:
         mode = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         if not fresh:
             self._fd = os.open(self.path, mode, 0o600)
+            if os.name == "posix" and not _locked(self._fd):
+                raise StorageError(
+                    f"another storage uses the file {self.path}: name another folder, or close that one",
+                    _TIER,
+                )
         elif os.name == "posix":
             self._fd = os.open(self.path + ".new", mode | os.O_EXCL, 0o600)
-            _lock(self._fd)
+            _locked(self._fd)
             os.rename(self.path + ".new", self.path)
         else:
             self._fd = os.open(self.path, mode | os.O_EXCL, 0o600)
@@ -184,25 +204,27 @@ class SnapshotFile:
             done += end - begin
 
     def _whole(self, move: Callable[[int, memoryview, int], int], data: memoryview, offset: int) -> None:
-        """Call `move` until all bytes have gone: the system may do less than it is asked."""
-        done = 0
-        while done < len(data):
+        """Call `move` until all bytes have gone."""
+
+        def some(rest: memoryview, done: int) -> int:
             # What is left of a transfer that stopped within a block cannot go directly.
-            direct = self.direct and (offset + done) % BLOCK == 0 and (len(data) - done) % BLOCK == 0
-            moved = move(self._direct_fd if direct else self._fd, data[done:], offset + done)
+            direct = self.direct and (offset + done) % BLOCK == 0 and len(rest) % BLOCK == 0
+            moved = move(self._direct_fd if direct else self._fd, rest, offset + done)
             if moved == 0:
                 raise OSError(
                     f"the file {self.path} ends at byte {offset + done}; something cut it off"
                     if move is _pread
                     else f"nothing could be written to the file {self.path} at byte {offset + done}"
                 )
-            done += moved
+            return moved
+
+        whole(some, data)
 
     # --- past the page cache --------------------------------------------------------------------------------
 
     def _choose_direct(self, nbytes: int, wanted: bool | None, *, fresh: bool) -> bool:
         """Open the file once more for direct I/O where that is asked for, or found to be faster."""
-        if wanted is False or nbytes == 0 or (wanted is None and nbytes < _CACHED_BELOW):
+        if wanted is False or nbytes == 0 or (wanted is None and nbytes < max(BLOCK, _CACHED_BELOW)):
             return False
         self._direct_fd = self._open_direct()
         if self._direct_fd < 0:
@@ -217,45 +239,41 @@ class SnapshotFile:
 
     def _open_direct(self) -> int:
         """Return a second descriptor, for direct I/O; -1 where there is none."""
-        if sys.platform == "linux":
-            try:
-                return os.open(self.path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
-                return -1
-        elif sys.platform == "darwin":
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-            go_direct(fd, memoryview(b""))
+        fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        if go_direct(fd):
             return fd
-        else:
-            return -1
+        os.close(fd)
+        return -1
 
     def _direct_is_faster(self, nbytes: int) -> bool:
         """Write and read a part of the file both ways; buffered writes are forced to the disk."""
         from ..crevolve import Arena
 
-        piece = memoryview(Arena(min(_TRIAL, nbytes - nbytes % BLOCK)))
-        extents = ((0, len(piece)),)
+        nbytes = min(_TRIAL, nbytes)
+        piece = memoryview(Arena(min(self._trial, nbytes) // BLOCK * BLOCK))
+        pieces = [((begin, begin + len(piece)),) for begin in range(0, nbytes + 1 - len(piece), len(piece))]
 
         def seconds(direct: bool) -> float:
             self.direct = direct
-            self.write(piece, extents)  # the first one allocates
+            for extents in pieces:  # the first time allocates
+                self.write(piece, extents)
             began = perf_counter()
-            self.write(piece, extents)
+            for extents in pieces:
+                self.write(piece, extents)
             if not direct:
                 self.sync()
             written = perf_counter()
             if not direct:
                 drop_pages(self._fd)
             dropped = perf_counter()
-            self.read(piece, extents)
+            for extents in pieces:
+                self.read(piece, extents)
             return perf_counter() - dropped + written - began
 
         try:
             direct = seconds(True)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            if error.errno not in _NOT_DIRECT:
                 raise
             _LOG.info("no direct I/O in %s: %s", self._folder, error)
             return False
@@ -269,10 +287,6 @@ class SnapshotFile:
     def owned(self) -> bool:
         """Whether this process made it, and is no fork of the one that did."""
         return os.getpid() == self._pid
-
-    def keep(self) -> None:
-        """Leave it in its place when it is closed."""
-        self._keep = True
 
     def unlink(self) -> None:
         """Remove the file's name and its directory, unless it is kept or belongs to another process.
@@ -300,39 +314,47 @@ def _make_folder(directory: str, keep: bool) -> str:
     return tempfile.mkdtemp(prefix=name + ("" if rank is None else f"rank{rank}-"), dir=directory)
 
 
-def _lock(fd: int) -> bool:
-    """Lock an open file until it is closed; False where another has it, or files cannot be locked."""
-    if sys.platform == "win32":
-        return False
-    else:  # noqa: RET505 (mypy reads platforms in branches only)
-        import fcntl
-
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+def _locked(fd: int) -> bool:
+    """Lock an open file; return False where another has it, and True also where files cannot be locked."""
+    try:
+        return lock(fd)
+    except OSError:
+        _LOG.warning("files cannot be locked here: take care that no two storages share a folder")
         return True
 
 
 def _remove_orphans(directory: str) -> None:
     """Remove what processes of this host have left in a directory that were killed.
 
-    A process locks its file as long as it lives; what can be locked has no owner any more.
+    A process locks its file as long as it lives; what can be locked has no owner any more. Where there is no
+    file yet, somebody may be making it, but not for a minute.
     """
+    if os.name != "posix":
+        return
+    ours = re.compile(rf"pyrevolve-{re.escape(platform.node())}-\d+-(rank\d+-)?[a-z0-9_]{{8}}")
     for name in os.listdir(directory):
-        if not name.startswith(f"pyrevolve-{platform.node()}-"):
-            continue
         folder = os.path.join(directory, name)
-        try:
-            fd = os.open(os.path.join(folder, FILE_NAME), os.O_RDWR)
-        except OSError:  # another user's, or just being made or removed
-            continue
-        try:
-            if _lock(fd):
-                _LOG.info("removing %s, whose process has ended", folder)
-                shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(fd)
+        if ours.fullmatch(name) and _is_orphan(folder):
+            _LOG.info("removing %s, whose process has ended", folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_orphan(folder: str) -> bool:
+    """Return whether the process has ended that has made a directory for its file."""
+    try:
+        fd = os.open(os.path.join(folder, FILE_NAME), os.O_RDWR)
+    except FileNotFoundError:  # just being made or removed, unless it is old
+        with contextlib.suppress(OSError):
+            return os.path.isdir(folder) and time() - os.stat(folder).st_mtime > _STILLBORN
+        return False
+    except OSError:  # another user's
+        return False
+    try:
+        return lock(fd)
+    except OSError:  # nobody can tell
+        return False
+    finally:
+        os.close(fd)
 
 
 def process_rank() -> int | None:
@@ -343,27 +365,45 @@ def process_rank() -> int | None:
 # --- shared with what measures disks ----------------------------------------------------------------------
 
 
-def whole(move: Callable[[memoryview], int | None], buffer: memoryview) -> None:
-    """Write or read all of a buffer: the system may stop early."""
+def whole(move: Callable[[memoryview, int], int | None], data: memoryview) -> None:
+    """Transfer all of some bytes: the system may stop early.
+
+    Parameters
+    ----------
+    move : callable
+        Transfers the beginning of what is left, given that and how many bytes have gone before; returns how
+        many went.
+    data : memoryview
+        The bytes.
+
+    Raises
+    ------
+    OSError
+        Nothing more goes.
+    """
     done = 0
-    while done < len(buffer):
-        moved = move(buffer[done:])
+    while done < len(data):
+        moved = move(data[done:], done)
         if not moved:
-            raise OSError(errno.EIO, f"only {done} of {len(buffer)} bytes were transferred")
+            raise OSError(errno.EIO, f"only {done} of {len(data)} bytes were transferred")
         done += moved
 
 
-def go_direct(fd: int, block: memoryview) -> bool:
-    """Switch the page cache off for a file; return False where the file system does not allow that."""
+def go_direct(fd: int, block: memoryview | None = None) -> bool:
+    """Switch the page cache off for a file; return False where the file system does not allow that.
+
+    `block` is written as a trial: some file systems find out only then.
+    """
     if sys.platform == "linux":
         import fcntl
 
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         try:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
-            whole(lambda data: os.write(fd, data), block)
+            if block is not None:
+                whole(lambda rest, done: os.write(fd, rest), block)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            if error.errno not in _NOT_DIRECT:
                 raise
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
             return False
