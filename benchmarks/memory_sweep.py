@@ -24,7 +24,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sweep_optimum
@@ -32,7 +32,7 @@ from common import ROOT, facts, print_facts, reference_python, worker
 from sweep_large import predict, write_predictions
 from sweep_problems import LARGE, RING, SETS, STATE, Problem, Set, limits
 from sweep_results import Results, read_rows
-from sweep_tables import print_large, print_problems
+from sweep_tables import markdown, print_large, print_problems
 
 WORKER = Path(__file__).with_name("sweep_worker.py")
 
@@ -97,6 +97,9 @@ def main() -> None:
     else:
         problems = chosen.problems
     path = options.csv or ROOT / "benchmarks" / "results" / f"memory_sweep_{options.size}.csv"
+    if options.markdown:
+        print(markdown(read_rows(path), predictions(read_rows(path))))
+        return
     if options.figures:
         from sweep_figures import draw_sweep
 
@@ -144,6 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", metavar="TEXT", help="problems whose name contains it, such as 3D")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--points", type=int, help="memory limits for each problem")
+    parser.add_argument("--limits", type=int, nargs="+", metavar="SLICES", help="these, instead of so many")
     parser.add_argument("--most-seconds", type=float, help="leave out gradients that take longer [s]")
     parser.add_argument("--shots", type=int, default=3, help="shots per process, the first one not counted")
     parser.add_argument("--threads", type=int, default=2)
@@ -153,7 +157,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8 and Devito")
     parser.add_argument("--csv", type=Path, help="by default benchmarks/results/memory_sweep_SIZE.csv")
     parser.add_argument("--figures", action="store_true", help="draw what the CSV file has; measure nothing")
+    parser.add_argument("--markdown", action="store_true", help="print it as tables in Markdown")
     options = parser.parse_args()
+    if options.figures or options.markdown:
+        return options
     if options.shots < 2:
         parser.error(f"--shots must be >= 2, because the first one is not counted, got {options.shots}")
     if "checkpoint-schedules" in options.methods and not importlib.util.find_spec("checkpoint_schedules"):
@@ -201,7 +208,11 @@ class Sweep:
                 )
         warm = float(stored["seconds"])
         most = self.options.most_seconds or chosen.most_seconds
-        for method, slices in self.tasks(problem, self.options.points or chosen.points):
+        wanted = self.options.limits or [
+            RING,
+            *limits(problem.steps, self.options.points or chosen.points),
+        ]
+        for method, slices in self.tasks(problem, wanted):
             steps = fewest(problem, method, slices)
             # Timesteps in reverse take about as long as those forward.
             expected = warm * (steps + problem.steps) / (2 * problem.steps)
@@ -213,9 +224,9 @@ class Sweep:
                 continue
             self.row(problem, method, slices)
 
-    def tasks(self, problem: Problem, points: int) -> Iterator[tuple[str, int]]:
-        """Yield methods and limits, all methods at one limit after another."""
-        for slices in (RING, *limits(problem.steps, points)):
+    def tasks(self, problem: Problem, wanted: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """Yield methods and limits [slices], all methods at one limit after another."""
+        for slices in wanted:
             for method in self.options.methods:
                 # All slices of the run leave nothing to be put on disk, or compressed.
                 everything = method in ("RAM + disk", "compressed") and slices >= problem.steps + 2

@@ -6,6 +6,16 @@ from collections.abc import Mapping, Sequence
 
 MIB, GIB = 2.0**20, 2.0**30
 
+#: Columns of the tables in Markdown.
+ORDER = (
+    "RAM",
+    "RAM + disk",
+    "compressed",
+    "pyrevolve 2.2.8",
+    "checkpoint-schedules",
+    "classic Revolve",
+)
+
 
 def print_problems(rows: Sequence[Mapping[str, str]]) -> None:
     """Print a table for every problem, and whether all counts and gradients are what they have to be."""
@@ -117,3 +127,54 @@ def line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Return cells side by side, the first one to the left."""
     first, *rest = zip(cells, widths, strict=True)
     return first[0].ljust(first[1]) + "".join(cell.rjust(width) for cell, width in rest)
+
+
+def markdown(rows: Sequence[Mapping[str, str]], predicted: Sequence[Mapping[str, object]]) -> str:
+    """Return a table for every problem, methods side by side, and one of the predictions."""
+    lines: list[str] = []
+    measured = [row for row in rows if row["method"] != "costs"]
+    for problem in dict.fromkeys(row["problem"] for row in measured):
+        mine = [row for row in measured if row["problem"] == problem]
+        stored = next(row for row in mine if row["method"] == "store-all")
+        warm = float(stored["seconds"])
+        methods = [method for method in ORDER if any(row["method"] == method for row in mine)]
+        lines += [
+            f"**{problem}**, {stored['timesteps']} timesteps: store-all holds "
+            f"{int(stored['store_all_bytes']) / MIB:.0f} MiB and takes {warm:.3g} s, "
+            f"{float(stored['seconds_cold']):.3g} s the first time.",
+            "",
+            "| memory limit | " + " | ".join(methods) + " |",
+            "|--:" * (1 + len(methods)) + "|",
+        ]
+        for limit in sorted({int(row["limit_slices"]) for row in mine if row is not stored}):
+            at = {row["method"]: row for row in mine if row["limit_slices"] == str(limit)}
+            n = int(stored["timesteps"])
+            cells = [
+                f"{float(at[m]['seconds']) / warm:.2f} ({int(at[m]['forward_steps']) / n:.2f})"
+                if m in at
+                else ""
+                for m in methods
+            ]
+            lines.append(f"| {limit / (n + 2):.1%} | " + " | ".join(cells) + " |")
+        lines.append("")
+    if predicted:
+        lines += _predicted_markdown(predicted)
+    return "\n".join(lines)
+
+
+def _predicted_markdown(predicted: Sequence[Mapping[str, object]]) -> list[str]:
+    first = predicted[0]
+    methods = [method for method in ORDER if any(row["method"] == method for row in predicted)]
+    everything = int(str(first["store_all_bytes"]))
+    lines = [
+        f"**Predicted, not run**: {first['configuration']}, {first['timesteps']} timesteps, from costs "
+        f"measured on {first['from_problem']}. Store-all would hold {everything / GIB:.0f} GiB.",
+        "",
+        "| memory limit | GiB | " + " | ".join(methods) + " |",
+        "|--:" * (2 + len(methods)) + "|",
+    ]
+    for limit in sorted({int(str(row["limit_bytes"])) for row in predicted if row["method"] in methods}):
+        at = {str(row["method"]): row for row in predicted if row["limit_bytes"] == limit}
+        cells = [f"{float(str(at[m]['times_store_all'])):.2f}" if m in at else "" for m in methods]
+        lines.append(f"| {limit / everything:.2%} | {limit / GIB:.0f} | " + " | ".join(cells) + " |")
+    return lines
