@@ -122,6 +122,19 @@ format: .venv-lint/installed
 	$(LINT)/ruff format .
 	$(LINT)/clang-format -i $(CPP) $(HPP)
 
+# --- documentation --------------------------------------------------------------------------------------------
+
+docs: .venv-docs/installed
+	rm -rf docs/_build docs/api/generated
+	.venv-docs/bin/sphinx-build -q -W -n --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.venv-docs/installed: $(SOURCES) | system-tools
+	rm -rf build/lib*
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP_INSTALL) '.[docs]'
+	touch $@
+
 # --- benchmarks and distributions -----------------------------------------------------------------------------
 
 # They make .venv-reference, with pyrevolve 2.2.8, and .venv-checkpoint-schedules to measure beside.
@@ -138,6 +151,6 @@ dist: .venv-lint/installed
 
 clean:
 	rm -rf build dist *.egg-info .venv .venv-test .venv-sanitize .venv-lint .venv-reference .venv-checkpoint-schedules
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-docs docs/_build docs/_figures docs/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f pyrevolve/*.so pyrevolve/crevolve.c pyrevolve/crevolve.cpp
 	find pyrevolve tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -88,6 +88,8 @@ class Blocks:
     def python(self, example):
         """Run one block."""
         self.printed = None
+        # A page is a program, whose classes Dask sends to its workers as such.
+        example.namespace["__name__"] = "__main__"
         how = missing(example.parsed)
         if how is not None:
             self.skipped.append(f"line {example.line}: {how}")
