@@ -48,12 +48,12 @@ GRIDS = tuple(
         (1024, 2, 20, 600),
         (1448, 2, 20, 400),
         (64, 3, 10, 600),
-        (81, 3, 10, 400),
+        (80, 3, 10, 400),
         (104, 3, 10, 300),
         (128, 3, 10, 200),
     )
 )
-TINY_GRIDS = (Problem("41 x 41", (31, 31), 30, layers=5),)
+TINY_GRIDS = (Problem("40 x 40", (30, 30), 30, layers=5),)
 
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "planning": (
@@ -319,9 +319,11 @@ def _draw_planning(times: Any, memory: Any, rows: Sequence[Mapping[str, str]]) -
         n = [int(row["n"]) for row in mine]
         label = f"{slices} slices" + (f" and {disk} of disk" if disk else "")
         times.plot(n, [float(row["seconds"]) * 1e3 for row in mine], label=label, **style)
+        memory.plot(n, [int(row["grown_bytes"]) / 1024 for row in mine], label=label, **style)
         traced = [int(row["traced_bytes"]) / 1024 for row in mine]
-        memory.plot(n, traced, label=label, **style)
-    for axis, what in ((times, "time to plan [ms]"), (memory, "memory of the planner [KiB, tracemalloc]")):
+        memory.plot(n, traced, linestyle=":", color=style["color"])
+    what_of_memory = "memory to plan [KiB]: growth of the process,\ndotted: Python's objects"
+    for axis, what in ((times, "time to plan [ms]"), (memory, what_of_memory)):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_xlabel("timesteps")

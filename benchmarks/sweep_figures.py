@@ -73,7 +73,7 @@ def _panels(
     problems = list(dict.fromkeys(row["problem"] for row in rows))
     across = min(3, len(problems)) if len(problems) != 4 else 2
     down = math.ceil(len(problems) / across)
-    figure = new_figure(4.4 * across + 0.4, 4.0 * down + 1.0)
+    figure = new_figure(4.4 * across + 0.4, 4.0 * down + 1.8 / across + 0.4)
     axes = figure.subplots(down, across, squeeze=False, sharey=True)
     for axis, problem in zip(axes.flat, problems, strict=False):
         mine = [row for row in rows if row["problem"] == problem]
@@ -93,7 +93,7 @@ def _panels(
     handles: dict[str, Any] = {}
     for axis in axes.flat:
         handles.update(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across, fontsize=8)
     save_figure(figure, path)
 
 

@@ -69,28 +69,30 @@ class Set:
     most_seconds: float
 
 
+#: With the halo, every grid has a multiple of 8 points. A slot's size is rounded up to 64 bytes, and so takes
+#: no more than its slices: limits in slices are the same for all packages.
 SETS = {
     "tiny": Set(
         (
-            Problem("2D, 41 x 41", (31, 31), 24, layers=5),
-            Problem("3D, 27 x 27 x 27", (21,) * 3, 16, layers=3),
+            Problem("2D, 40 x 40", (30, 30), 24, layers=5),
+            Problem("3D, 28 x 28 x 28", (22,) * 3, 16, layers=3),
         ),
         points=3,
         most_seconds=10.0,
     ),
     "small": Set(
         (
-            Problem("2D, 241 x 241", (201, 201), 300),
-            Problem("2D, 481 x 481", (441, 441), 400),
-            Problem("3D, 81 x 81 x 81", (61, 61, 61), 250, layers=10),
+            Problem("2D, 240 x 240", (200, 200), 300),
+            Problem("2D, 480 x 480", (440, 440), 400),
+            Problem("3D, 80 x 80 x 80", (60, 60, 60), 250, layers=10),
         ),
         points=5,
         most_seconds=20.0,
     ),
     "medium": Set(
         (
-            Problem("2D, 521 x 521", (441, 441), 1000, layers=40),
-            Problem("2D, 1681 x 481", (1601, 401), 2000, layers=40),
+            Problem("2D, 520 x 520", (440, 440), 1000, layers=40),
+            Problem("2D, 1680 x 480", (1600, 400), 2000, layers=40),
             Problem("3D, 104 x 104 x 104", (84, 84, 84), 500, layers=10),
             Problem("3D, 140 x 140 x 140", (120, 120, 120), 700, layers=10),
         ),

@@ -7,6 +7,7 @@ import functools
 import importlib
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -103,6 +104,16 @@ def test_limits_go_from_a_ring_and_a_snapshot_to_every_slice_in_even_ratios():
     assert sweep_problems.limits(4, 6) == [5, 6], "each once, however many are asked for"
     with pytest.raises(ValueError, match="points must be >= 2"):
         sweep_problems.limits(100, 1)
+
+
+def test_slots_take_no_more_than_their_slices():
+    halo = 8
+    for chosen in sweep_problems.SETS.values():
+        assert len(chosen.problems[-1].shape) == 3
+        for problem in chosen.problems:
+            points = math.prod(points + 2 * halo for points in problem.grid)
+            assert 2 * points * 4 % 64 == 0, problem.name
+            assert " x ".join(map(str, problem.grid)) in problem.name
 
 
 # --- the file -----------------------------------------------------------------------------------------------
