@@ -151,7 +151,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--most-seconds", type=float, help="leave out gradients that take longer [s]")
     parser.add_argument("--shots", type=int, default=3, help="shots per process, the first one not counted")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--codec", default="lz4", help="lossless: lz4, zstd or pcodec")
+    parser.add_argument("--codec", default="lz4", choices=("lz4", "zstd", "pcodec"))
     parser.add_argument("--disk", default="32 GiB", help="budget on disk")
     parser.add_argument("--disk-dir", type=Path, help="where; by default benchmarks/results")
     parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8 and Devito")
@@ -219,7 +219,7 @@ class Sweep:
             if expected > most and self.results.find(self.identity(problem, method, slices)) is None:
                 self.left_out.append(
                     f"{problem.name}: {method} in {slices} slices, at least {steps} forward timesteps, "
-                    f"about {expected:.0f} s (--most-seconds {most:g})"
+                    f"about {expected:.2g} s (--most-seconds {most:g})"
                 )
                 continue
             self.row(problem, method, slices)
