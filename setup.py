@@ -107,10 +107,9 @@ setup(
     # The example that `pyrevolve fwi` runs stays where examples are.
     packages=[
         *find_packages(include=["pyrevolve", "pyrevolve.*"]),
-        "pyrevolve.examples",
-        "pyrevolve.examples.fwi",
+        "pyrevolve.fwi",
     ],
-    package_dir={"pyrevolve.examples": "examples"},
+    package_dir={"pyrevolve.fwi": "examples/fwi"},
     ext_modules=[crevolve],
     cmdclass={"build_ext": BuildExt},
     options=command_options,

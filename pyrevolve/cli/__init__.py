@@ -54,7 +54,7 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _fwi(arguments: list[str]) -> int:
-    run = importlib.import_module("pyrevolve.examples.fwi").main
+    run = importlib.import_module("pyrevolve.fwi").main
     return cast("int", run(arguments))
 
 
