@@ -18,7 +18,7 @@ CPP := $(shell find src -name '*.cpp' 2>/dev/null)
 HPP := $(shell find src -name '*.hpp' 2>/dev/null)
 PYX := $(wildcard pyrevolve/*.pyx pyrevolve/*.pxd)
 
-.PHONY: help demo docs test test-all devito-client sanitize lint format bench dist clean system-tools
+.PHONY: help demo docs test test-all devito-client sanitize lint format bench dist wheels clean system-tools
 .DELETE_ON_ERROR:
 
 help:
@@ -29,7 +29,8 @@ help:
 	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py;"
 	@echo "               .venv/bin/python benchmarks/schedules.py --fast leaves out what takes minutes"
 	@echo "make docs      the documentation as a site in docs/_build/html"
-	@echo "make dist      source distribution and wheel in dist/"
+	@echo "make dist      source distribution and a wheel for this Python in dist/"
+	@echo "make wheels    the wheels of a release in wheelhouse/; takes Docker on Linux"
 	@echo "make clean     remove everything that the targets above made"
 
 # Say what is missing before pip fails in the middle of a build.
@@ -149,8 +150,14 @@ dist: .venv-lint/installed
 	rm -rf dist
 	$(LINT)/python -m build --outdir dist .
 
+# The wheels of a release for this operating system, in wheelhouse/; on Linux in containers, which takes Docker.
+wheels: dist
+	$(LINT)/python $(PIP_INSTALL) 'cibuildwheel>=4.3'
+	$(LINT)/cibuildwheel --output-dir wheelhouse dist/pyrevolve-*.tar.gz
+
 clean:
-	rm -rf build dist *.egg-info .venv .venv-test .venv-sanitize .venv-lint .venv-reference .venv-checkpoint-schedules
+	rm -rf build dist wheelhouse *.egg-info
+	rm -rf .venv .venv-test .venv-sanitize .venv-lint .venv-reference .venv-checkpoint-schedules
 	rm -rf .venv-docs docs/_build docs/_figures docs/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f pyrevolve/*.so pyrevolve/crevolve.c pyrevolve/crevolve.cpp
 	find pyrevolve tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
