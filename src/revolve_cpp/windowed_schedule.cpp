@@ -256,7 +256,9 @@ public:
         const std::size_t count = kept.size();
         std::vector<std::int64_t> shift(count, 0);
         if (count == 0) return {shift, std::get<0>(kImpossible)};
-        const auto [own, end] = run_on(kept.back(), slots_beside(count - 1));
+        wide_t own{};  // C++17 lets lambdas take no names of a structured binding
+        std::int64_t end{};
+        std::tie(own, end) = run_on(kept.back(), slots_beside(count - 1));
         const auto chain = [&](std::size_t rank, std::int64_t by, std::int64_t next) -> wide_t {
             const std::int64_t right =
                 rank + 1 < count ? starts_[kept[rank + 1]].t + next - model_.lookback : end;
