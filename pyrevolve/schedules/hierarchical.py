@@ -318,8 +318,7 @@ class PeriodicDiskRevolve(_Tiered):
     timesteps are left, and one more where that pays. The best period has the least
     (w + P u + h_f + V(P - d)) / P, where V is what a segment costs from its state on disk with no further
     write there; of several the longest. It is searched until a lower bound, convex in P, is above the best
-    found and rises, or until one is best that is longer than the run, which then has no period. Where
-    forward steps cost nothing, none beyond the run's length is tried.
+    found and rises, or until P is longer than the run, which has no period if that one is the best.
 
     References
     ----------

@@ -243,8 +243,8 @@ namespace {
 ///
 /// A segment of P timesteps runs forward at least what windowed Revolve does with its snapshot and the slots of tier
 /// 0, and reverses in calls of at most K timesteps: its cost is at least w + r + h_f + h_b P / K + u (P + F(P - d, c)).
-/// That is convex in P, so that, divided by P, it rises for good from where it rises. No period is tried beyond a
-/// best one that exceeds n already, and none beyond n where forward steps cost nothing.
+/// That is convex in P, so that, divided by P, it rises for good from where it rises. Where copies and calls cost much
+/// it may never exceed the best: of periods longer than the run only the shortest is tried.
 struct PeriodSearch {
     const HierarchicalProblem& problem;
     std::int64_t timesteps;
@@ -277,8 +277,8 @@ struct PeriodSearch {
 
 private:
     bool settled(std::int64_t best_period, double best, std::int64_t period) const {
-        if (best_period > timesteps) return true;
-        if (problem.forward_step == 0.0) return period >= timesteps;
+        if (best_period > timesteps || period > timesteps) return true;
+        if (problem.forward_step == 0.0) return period == timesteps;
         const double bound = least(period) / static_cast<double>(period);
         return period > problem.model.lookback && best < bound && least(period + 1) - least(period) >= bound;
     }

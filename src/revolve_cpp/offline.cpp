@@ -42,7 +42,7 @@ Action OfflineRevolve::revolve() {
         if (distance - m > 1) next_ = kClassicRevolve.right_of(top.node, distance - m);
     }
     capo_ += m;
-    advances_ += m;
+    advances_ = saturating_add(advances_, m);
     return Action::advance;
 }
 

@@ -276,7 +276,7 @@ double read_wait(const OverlapCosts& costs, std::int64_t loads, double reading, 
     if (loads - 1 > costs.buffers) {
         last = std::max(last, begun + second + reread + real(loads - 2 - costs.buffers) * slower);
     }
-    return last - first - wanted;
+    return std::max(0.0, last - first - wanted);  // below 0 by rounding
 }
 
 }  // namespace

@@ -41,10 +41,9 @@ public:
     /// States that RAM holds beside a window; -1: not even that.
     std::int64_t slots(std::int64_t window) const {
         const WindowBudget& memory = problem_.memory;
-        const std::int64_t taken =
-            saturating_add(memory.fixed, saturating_multiply(window, memory.window_slice));
-        if (taken > memory.budget) return -1;
-        return memory.state == 0 ? useful() : std::min(useful(), (memory.budget - taken) / memory.state);
+        const std::int64_t room = memory.room(window);
+        if (room < 0) return -1;
+        return memory.state == 0 ? useful() : std::min(useful(), room / memory.state);
     }
 
     /// States that the disk holds; no more than are of use.
@@ -180,10 +179,12 @@ TierChoice choose_multistage(const TierProblem& problem) {
         // As many as run everything twice at most, and powers of 4.
         std::vector<std::int64_t> numbers{
             std::min(most_on_disk, ceil_divide(problem.timesteps, window + problem.lookback))};
-        for (std::int64_t number = 1; number <= most_on_disk; number *= 4) numbers.push_back(number);
+        for (std::int64_t number = 1; number <= most_on_disk; number = saturating_multiply(number, 4)) {
+            numbers.push_back(number);
+        }
         for (const std::int64_t on_disk : numbers) {
-            const WindowedProblem candidate{problem.timesteps, room + on_disk, search.model(window),
-                                            problem.free_initial_state};
+            const WindowedProblem candidate{problem.timesteps, saturating_add(room, on_disk),
+                                            search.model(window), problem.free_initial_state};
             if (on_disk < 1 || candidate.fits_window()) continue;
             const ScheduleCounts total = candidate.counts();
             TierChoice choice;

@@ -43,12 +43,6 @@ public:
     }
 
 private:
-    std::int64_t room(std::int64_t window) const {
-        const std::int64_t ring =
-            saturating_add(budget_.fixed, saturating_multiply(window, budget_.window_slice));
-        return ring > budget_.budget ? -1 : budget_.budget - ring;
-    }
-
     std::int64_t largest_affordable() const {
         if (budget_.window_slice == 0) return kSaturated;
         return (budget_.budget - std::min(budget_.budget, budget_.fixed)) / budget_.window_slice;
@@ -59,7 +53,7 @@ private:
     }
 
     std::int64_t snapshots_beside(std::int64_t window) const {
-        const std::int64_t left = room(window);
+        const std::int64_t left = budget_.room(window);
         if (left < 0) return -1;
         const std::int64_t useful = std::max<std::int64_t>(1, timesteps_);
         return budget_.state == 0 ? useful : std::min(useful, left / budget_.state);
@@ -123,6 +117,13 @@ private:
 };
 
 }  // namespace
+
+std::int64_t WindowBudget::room(std::int64_t window) const noexcept {
+    // Not with saturating counts: a budget may be as large as they are.
+    std::int64_t taken{};
+    if (multiply_overflows(window, window_slice, taken) || add_overflows(taken, fixed, taken)) return -1;
+    return taken > budget ? -1 : budget - taken;
+}
 
 double StepCosts::makespan(const ScheduleCounts& counts, std::int64_t timesteps) const noexcept {
     const auto real = [](std::int64_t count) { return static_cast<double>(count); };

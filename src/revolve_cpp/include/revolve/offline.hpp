@@ -29,7 +29,7 @@ public:
     std::int64_t fine() const noexcept { return fine_; }  ///< everything from here on has been reversed
     /// Slot on top of the stack, -1: none.
     std::int64_t check() const noexcept { return stack_.empty() ? -1 : stack_.back().slot; }
-    /// Timesteps advanced so far, recorded runs not counted.
+    /// Timesteps advanced so far, recorded runs not counted; saturates.
     std::int64_t advances() const noexcept { return advances_; }
 
 protected:

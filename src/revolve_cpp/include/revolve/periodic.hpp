@@ -50,8 +50,9 @@ private:
 
 std::unique_ptr<Schedule> periodic_schedule(const PeriodicProblem& problem);
 
-/// The same as tally(periodic_schedule(problem)) without running it, O(log); where snapshots are reread their loads
-/// cannot be told apart from those of RAM, so that one_read or no slots at all is required (logic_error).
+/// The same as tally(periodic_schedule(problem)), frees left out, without running it, O(log); where snapshots are
+/// reread their loads cannot be told apart from those of RAM, so that one_read or no slots at all is required
+/// (logic_error).
 ScheduleTally periodic_counts(const PeriodicProblem& problem);
 
 /// What things take [s] where a background thread writes the spine behind the run and reads it ahead.

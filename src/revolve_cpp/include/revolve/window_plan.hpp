@@ -26,6 +26,9 @@ struct WindowBudget {
     std::int64_t state;
     std::int64_t window_min;
     std::int64_t window_max;
+
+    /// What is left for snapshots beside a window; -1: not even that fits.
+    std::int64_t room(std::int64_t window) const noexcept;
 };
 
 struct WindowChoice {
