@@ -20,11 +20,13 @@ import numpy.typing as npt
 
 __all__ = [
     "Codec",
+    "Compressed",
     "Compression",
     "CompressionError",
     "Encoder",
     "as_compression",
     "lossless",
+    "pieces_of",
     "rounded",
     "zfp",
 ]
@@ -71,8 +73,9 @@ class Compression:
         Largest absolute error that a lossy codec may make, where it is measured: a piece that comes back with
         a larger one is stored as it is.
     dtypes : frozenset of str, optional
-        Dtypes that `codec` takes, such as ``{"float32", "float64"}``; arrays of others go through `other`.
-        None: all.
+        Dtypes that `codec` takes, such as ``{"float32", "float64"}``, in the byte order of this machine;
+        arrays of others go through `other`. None: all that are real or complex floating-point numbers in
+        that order and, where it is lossless, all others too, as integers of the same size.
     other : Codec, optional
         A lossless codec for the other dtypes. None: these arrays are stored as they are.
     measure_error : bool
@@ -110,7 +113,7 @@ class Compression:
 
     def scratch_bytes(self, arrays: Sequence[npt.NDArray[Any]]) -> int:
         """Return how many bytes encoding and decoding take at most beside the arrays [bytes]."""
-        most = max((piece.nbytes for array in arrays for piece in _pieces(array)), default=0)
+        most = max((piece.nbytes for array in arrays for piece in pieces_of(array)), default=0)
         copies = not all(array.flags.c_contiguous for array in arrays)
         return most * ((_LOSSLESS_PIECES if self.lossless else _LOSSY_PIECES) + copies)
 
@@ -278,7 +281,7 @@ def as_compression(given: CompressionLike) -> Compression:
     return Compression(codec=given, lossless=name in _KNOWN_LOSSLESS, name=name)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CompressionError:
     """The largest errors of a lossy codec so far.
 
@@ -310,27 +313,56 @@ class CompressionError:
         return f"largest error {self.absolute:.3g} absolute, {self.relative:.3g} of the largest value"
 
 
+@dataclasses.dataclass(frozen=True)
+class Compressed:
+    """What compression has made of snapshots.
+
+    Attributes
+    ----------
+    given_bytes, encoded_bytes : int
+        Bytes that went in, and that came out.
+    error : CompressionError
+        The largest errors.
+    """
+
+    given_bytes: int = 0
+    encoded_bytes: int = 0
+    error: CompressionError = dataclasses.field(default_factory=CompressionError)
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the snapshots became; 1.0 where there were none."""
+        return self.given_bytes / self.encoded_bytes if self.encoded_bytes else 1.0
+
+    def __add__(self, other: Compressed) -> Compressed:
+        """Return what it has made of both."""
+        return Compressed(
+            self.given_bytes + other.given_bytes,
+            self.encoded_bytes + other.encoded_bytes,
+            self.error.with_those_of(other.error),
+        )
+
+
 class Encoder:
     """Encodes arrays piece by piece, and keeps account of sizes and errors.
 
     Attributes
     ----------
-    error : CompressionError
-        The largest errors so far.
-    given_bytes, encoded_bytes : int
-        Bytes that went in, and that came out.
+    compressed : Compressed
+        What became of the snapshots that were kept, see `keep`.
     """
 
     def __init__(self, compression: Compression) -> None:
         self.compression = compression
-        self.error = CompressionError()
-        self.given_bytes = 0
-        self.encoded_bytes = 0
+        self.compressed = self._pending = Compressed()
 
-    @property
-    def ratio(self) -> float:
-        """How many times smaller the encoded arrays were; 1.0 where there were none."""
-        return self.given_bytes / self.encoded_bytes if self.encoded_bytes else 1.0
+    def begin(self) -> None:
+        """Take notice that what is encoded from now on is another snapshot."""
+        self._pending = Compressed()
+
+    def keep(self) -> None:
+        """Take notice that the snapshot that was encoded last is stored."""
+        self.compressed, self._pending = self.compressed + self._pending, Compressed()
 
     def encode(self, array: npt.NDArray[Any]) -> Iterator[tuple[bool, memoryview]]:
         """Yield the pieces of an array: whether it is the bare bytes, and the bytes.
@@ -344,7 +376,8 @@ class Encoder:
         measure = lossy and compression.measure_error
         allowed = math.inf if compression.tolerance is None else compression.tolerance
         largest, worst = 0.0, 0.0
-        for piece in _pieces(array):
+        given_bytes = encoded_bytes = 0
+        for piece in pieces_of(array):
             plain = _plain(np.ascontiguousarray(piece))
             bare = plain.reshape(-1).view(np.uint8).data
             encoded = bare
@@ -361,19 +394,16 @@ class Encoder:
                     small = error <= allowed and math.isfinite(error)
                     worst = max(worst, error) if small else worst
                 largest = max(largest, _magnitude(plain))
-            self.given_bytes += len(bare)
-            self.encoded_bytes += len(encoded) if small else len(bare)
+            given_bytes += len(bare)
+            encoded_bytes += len(encoded) if small else len(bare)
             yield not small, encoded if small else bare
-        if measure:
-            self.error.measured = True
-            self.error.absolute = max(self.error.absolute, worst)
-            if worst:
-                self.error.relative = max(self.error.relative, worst / largest if largest else math.inf)
+        relative = 0.0 if not worst else worst / largest if largest else math.inf
+        self._pending += Compressed(given_bytes, encoded_bytes, CompressionError(worst, relative, measure))
 
     def decode(self, pieces: Iterator[tuple[bool, memoryview]], array: npt.NDArray[Any]) -> None:
         """Fill an array from as many of the pieces as it takes."""
         codec = self._codec_for(array.dtype)
-        for target in _pieces(array):
+        for target in pieces_of(array):
             bare, data = next(pieces)
             out = target if target.flags.c_contiguous else np.empty(target.shape, target.dtype)
             plain = _plain(out)
@@ -386,10 +416,16 @@ class Encoder:
                 target[...] = out
 
     def _codec_for(self, dtype: np.dtype[Any]) -> Codec | None:
+        """Return what encodes arrays of a dtype; None: nothing does.
+
+        A lossy codec needs to know what the numbers are; to a lossless one, they may be any bits.
+        """
         compression = self.compression
-        if compression.dtypes is None or (dtype.isnative and dtype.name in compression.dtypes):
-            return compression.codec
-        return compression.other
+        if compression.dtypes is not None:
+            fits = dtype.isnative and dtype.name in compression.dtypes
+        else:
+            fits = compression.lossless or (dtype.isnative and dtype.kind in "fc")
+        return compression.codec if fits else compression.other
 
 
 class _Rounded:
@@ -403,7 +439,10 @@ class _Rounded:
         from numcodecs import BitRound
 
         bits = min(self._bits, np.finfo(buf.dtype).nmant)
-        return self._pack.encode(BitRound(bits).encode(buf))
+        rounded = BitRound(bits).encode(buf)
+        if not math.isfinite(_extreme(np.asarray(rounded).view(buf.dtype))):
+            rounded = buf  # rounded up, the largest numbers would be infinite
+        return self._pack.encode(rounded)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         return self._pack.decode(buf, out=out)
@@ -443,7 +482,7 @@ def _pcodec(level: int) -> Any:
     return PCodec(level=level)
 
 
-def _pieces(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def pieces_of(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     """Yield views that together are the array, in C order, each of `PIECE_BYTES` at most where rows allow."""
     array = np.asarray(array)
     if array.nbytes == 0:
@@ -454,7 +493,7 @@ def _pieces(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     row_bytes = array.nbytes // len(array)
     if row_bytes > PIECE_BYTES:
         for row in array:
-            yield from _pieces(row)
+            yield from pieces_of(row)
         return
     step = max(1, PIECE_BYTES // row_bytes)
     for first in range(0, len(array), step):

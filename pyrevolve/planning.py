@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from . import crevolve
+from .arguments import at_least
 from .budget import Bytes, format_bytes, parse_bytes
 from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, CompressionCosts, Costs
 from .crevolve import Counts
@@ -17,6 +17,7 @@ from .errors import BudgetError
 from .plans import Family, Plan, Tier
 from .schedules import HRevolve
 from .schedules.offline import resolve_lag
+from .storage.file import BLOCK
 
 __all__ = ["Plan", "plan", "plan_curve"]
 
@@ -33,9 +34,6 @@ INTERFERENCE = 0.2
 
 #: Shares of the memory for snapshots that bare ones are tried with, where others are compressed.
 _SHARES = (0.25, 0.5, 0.75)
-
-#: What lies on disk, or in a buffer on its way there, takes a multiple of so many bytes.
-_BLOCK = 4096
 
 _LOG = logging.getLogger("pyrevolve.planning")
 
@@ -151,21 +149,21 @@ def plan(
     >>> chosen.family, chosen.forward_steps < 2 * 3000
     ('two-tier', True)
     """
-    n = _integer("n_timesteps", n_timesteps, 0)
-    state = _integer("state_bytes", state_bytes, 0)
-    piece = _integer("window_slice_bytes", window_slice_bytes, 0)
-    fixed = _integer("fixed_bytes", fixed_bytes, 0)
-    lookback = _integer("lookback", lookback, 0)
-    buffers = _integer("buffers", buffers, 1)
+    n = at_least("n_timesteps", n_timesteps, 0)
+    state = at_least("state_bytes", state_bytes, 0)
+    piece = at_least("window_slice_bytes", window_slice_bytes, 0)
+    fixed = at_least("fixed_bytes", fixed_bytes, 0)
+    lookback = at_least("lookback", lookback, 0)
+    buffers = at_least("buffers", buffers, 1)
     lag = resolve_lag(lookback, lag)
     if initial_state not in ("stored", "free"):
         raise ValueError(f'initial_state must be "stored" or "free", got {initial_state!r}')
-    smallest = max(_integer("min_window", min_window, 1), lookback)
+    smallest = max(at_least("min_window", min_window, 1), lookback)
     # With lag 0 the workspace at x_n also retains what x_n carries: n timesteps need a window of n + 1.
     everything = max(smallest, n + 1 - lag)
     largest = everything
     if max_window is not None:
-        limit = _integer("max_window", max_window, 1)
+        limit = at_least("max_window", max_window, 1)
         if limit < smallest:
             raise ValueError(
                 f"max_window must be >= min_window and >= lookback, here {smallest}, got {limit}"
@@ -257,7 +255,7 @@ class _Search:
     @property
     def padded(self) -> int:
         """What a state takes on disk and in a buffer [bytes]."""
-        return -(-self.state // _BLOCK) * _BLOCK if self.overlap else self.state
+        return -(-self.state // BLOCK) * BLOCK if self.overlap else self.state
 
     @property
     def disk_is_of_use(self) -> bool:
@@ -492,7 +490,7 @@ class _Search:
         if not staged.compressed:
             return write, read, self.padded
         share = staged.nbytes / max(1, self.state)
-        return write * share, read * share, -(-staged.nbytes // _BLOCK) * _BLOCK
+        return write * share, read * share, -(-staged.nbytes // BLOCK) * BLOCK
 
     def _costs_of(self, in_memory: tuple[_Kept, ...], staged: _Kept | None, waited: float) -> Costs:
         """Return the costs of the tiers; with `waited` = 1, copies to and from buffers are the disk's."""
@@ -515,7 +513,7 @@ class _Search:
         """Return the largest window; beside one, what is compressed needs room for a bare state."""
         if not ram.compressed:
             return self.largest
-        left = self.memory - self.fixed - extra - self.state - _BLOCK
+        left = self.memory - self.fixed - extra - self.state - BLOCK
         return min(self.largest, left // self.piece if self.piece else self.largest * (left >= 0))
 
     def _window_search(self, ram: _Kept, extra: int) -> dict[str, Any]:
@@ -566,8 +564,8 @@ class _Search:
             if small:
                 # It may have all that is left, which is of use where it compresses well; as long as not all
                 # states fit without being compressed.
-                nbytes = min(self.memory - held, self.n * self.state + _BLOCK)
-                if nbytes < self.state + _BLOCK:
+                nbytes = min(self.memory - held, self.n * self.state + BLOCK)
+                if nbytes < self.state + BLOCK:
                     return []
                 held += nbytes
             tiers.append(Tier(medium="memory", compressed=small, slots=peak, nbytes=nbytes))
@@ -657,8 +655,7 @@ def plan_curve(
         **options,
     }
     if memory is None:
-        if _integer("points", points, 2) < 2:
-            raise ValueError(f"points must be >= 2, got {points}")
+        points = at_least("points", points, 2)
         try:
             least = plan(n_timesteps, memory=0, **arguments).planned_bytes
         except BudgetError as error:
@@ -670,16 +667,3 @@ def plan_curve(
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"memory must be a list of budgets, got {given!r}")
     return [plan(n_timesteps, memory=budget, **arguments) for budget in memory]
-
-
-def _integer(name: str, value: int, minimum: int) -> int:
-    """Return `value` as an int >= `minimum`; refuse floats instead of cutting them."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {number}")
-    return number

@@ -399,22 +399,77 @@ def test_codec_of_the_users_own(kind):
     assert found.tobytes() == field.tobytes()
     assert storage.compression_ratio == pytest.approx(8, rel=0.01)
     assert not storage.compression_error.measured
-    (found,), storage = saved_and_loaded(Mine(), [field], kind)
+    named = Compression(codec=Mine(), lossless=False, dtypes=frozenset({"uint8"}), name="Mine")
+    (found,), storage = saved_and_loaded(named, [field], kind)
     assert storage.compression_error == CompressionError(0.0, 0.0, True)
     assert "Mine" in repr(storage)
 
 
-@pytest.mark.parametrize("dtype", ["i8", "u1", "c8", "f2", "g", "?", ">f4"])
-def test_error_of_a_codec_of_the_users_own_is_measured_for_every_dtype(dtype):
-    field = np.asarray(np.arange(1000) % 2 * 3, dtype)
-    (found,), storage = saved_and_loaded(TruncatingCodec(), [field])
-    assert not found.any()
-    assert storage.compression_error.measured
-    if dtype not in ("?", ">f4"):  # bytes, which mean nothing
-        assert storage.compression_error.absolute == 3
-        assert storage.compression_error.relative == 1
-    else:
-        assert storage.compression_error.absolute > 0
+@pytest.mark.parametrize(
+    "dtype", ["i8", "u1", "c8", "f4", "f8", "f2", "g", "?", ">f4", ">c16", "i4,f8", "S5"]
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_lossy_codec_of_the_users_own_gets_numbers_that_it_can_know(dtype, named):
+    """Floating-point numbers, integers where it is said to take them, and never what only looks like them."""
+    field = np.asarray(np.arange(1000) % 2 * 3).astype(dtype)
+    dtypes = frozenset({field.dtype.name})
+    codec = (
+        Compression(codec=TruncatingCodec(), lossless=False, dtypes=dtypes) if named else TruncatingCodec()
+    )
+    (found,), storage = saved_and_loaded(codec, [field])
+    if dtype in ("c8", "f4", "f8", "f2", "g") or (named and dtype in ("i8", "u1")):
+        assert not found.any()
+        assert storage.compression_error == CompressionError(3.0, 1.0, True)
+    elif not named or dtype.startswith(">"):
+        assert found.tobytes() == field.tobytes()
+        assert not storage.compression_error.measured
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8"])
+def test_error_is_that_of_the_numbers_in_either_byte_order(dtype):
+    class Halves:
+        """The upper half of every number's bits, whatever it is."""
+
+        def encode(self, buf):
+            return numcodecs.Zlib().encode(buf.view("u8") >> np.uint64(40) << np.uint64(40))
+
+        def decode(self, buf, out=None):
+            return numcodecs.Zlib().decode(buf, out=out)
+
+    field = np.sin(1 + np.arange(5000) * 1e-3).astype(dtype)
+    (found,), storage = saved_and_loaded(Halves(), [field])
+    difference = np.abs(found.astype("f8") - field.astype("f8")).max()
+    assert difference == storage.compression_error.absolute < 1e-3
+
+
+@pytest.mark.parametrize("measure_error", [False, True])
+@pytest.mark.parametrize(("dtype", "bits"), [("f2", 3), ("f4", 3), ("f4", 22), ("f8", 10)])
+def test_rounding_keeps_its_bound_for_the_largest_numbers_too(dtype, bits, measure_error):
+    largest = np.finfo(dtype).max
+    field = np.resize(np.array([largest, -largest, largest / 2, 1, 0], dtype), 4096)
+    (found,), _ = saved_and_loaded(rounded(bits, measure_error=measure_error), [field])
+    error = np.abs(found.astype("g") - field.astype("g"))
+    assert (error <= np.abs(field.astype("g")) * 2.0 ** -(bits + 1)).all()
+
+
+def test_snapshots_that_did_not_fit_do_not_count(kind):
+    """Neither their bytes nor their errors, however often it was tried."""
+    zeros, noise = np.zeros(1 << 12), np.random.default_rng(0).normal(size=1 << 12)
+    options = {"directory": None} if kind is DiskStorage else {}
+    with kind(None, [zeros], room=50_000, compression=rounded(50), **options) as storage:
+        storage.save(0, [noise], 0)
+        before = storage.compressed
+        for _ in range(3):
+            with pytest.raises(StorageFullError):
+                storage.save(1, [1e6 * noise], 1)
+        assert storage.compressed == before
+        assert before.given_bytes == noise.nbytes
+        storage.save(2, [zeros], 2)
+        assert storage.compressed.given_bytes == 2 * noise.nbytes
+        assert storage.compression_ratio == pytest.approx(
+            2 * noise.nbytes / (storage.stored_nbytes(0) + storage.stored_nbytes(2)),
+            rel=0.01 if kind is MemoryStorage else 0.3,  # whole blocks
+        )
 
 
 @pytest.mark.parametrize("codec", ["Blosc", "Zstd", "LZ4", "Zlib", "GZip", "BZ2", "LZMA"])

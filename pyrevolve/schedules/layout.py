@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Iterable
 from typing import Any
 
+from ..arguments import index
+
 __all__ = ["Layout", "check_layout", "elements", "index"]
-
-
-def index(name: str, value: object) -> int:
-    """Return an integer argument; a float or a bool is a TypeError that names it."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
 def elements(stored: object) -> tuple[Any, ...]:

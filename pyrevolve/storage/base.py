@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from ..closing import closed
 from ..crevolve import Content
-from ..errors import StorageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -170,12 +170,17 @@ class Storage(abc.ABC):
         return False
 
     @property
+    def lossless(self) -> bool:
+        """Whether what is loaded is what was saved, bit for bit."""
+        return True
+
+    @property
     def bytes_left(self) -> int | None:
         """How many bytes no slot has; None where every slot has bytes of its own."""
         return None
 
     def stored_nbytes(self, slot: int) -> int:
-        """Return how many bytes a full slot takes; 0 where it is empty.
+        """Return how many bytes a full slot takes, unless told otherwise those of a state.
 
         Parameters
         ----------
@@ -194,8 +199,4 @@ class Storage(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except StorageError:
-            if error is None:  # else that one is what the user wants to see
-                raise
+        closed(self.close, error)

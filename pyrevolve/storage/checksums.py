@@ -41,7 +41,7 @@ def choose_checksum(given: bool | str) -> tuple[str | None, Checksum | None]:
     """
     if given is False:
         return None, None
-    if given not in (True, *CHECKSUMS):
+    if given is not True and given not in CHECKSUMS:
         names: Sequence[str] = [repr(name) for name in CHECKSUMS]
         raise ValueError(f"checksum must be True, False, {' or '.join(names)}, got {given!r}")
     if given != "crc32":

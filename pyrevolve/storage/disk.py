@@ -12,6 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from .. import crevolve
+from ..arguments import at_least, flag
 from ..compression import CompressionLike
 from ..crevolve import Content
 from ..errors import StorageError
@@ -75,8 +76,8 @@ class DiskStorage(SlotStorage):
     MemoryError
         The system does not give the memory for the buffers.
     TypeError
-        `n_slots` is no integer, `directory` is no path, or an array cannot be stored (ArrayTypeError: not an
-        array, masked, or of a dtype with Python objects).
+        An integer or a flag is none, `directory` is no path, or an array cannot be stored (ArrayTypeError:
+        not an array, masked, or of a dtype with Python objects).
     ValueError
         `n_slots` or `room` < 0, ``n_slots=None`` without `room`, `buffers` or `threads` < 1, or no such
         checksum or codec.
@@ -138,14 +139,10 @@ class DiskStorage(SlotStorage):
     ) -> None:
         # The process may go to another directory before the storage is closed.
         self._directory = os.path.abspath(tempfile.gettempdir() if directory is None else directory)
-        if isinstance(buffers, bool) or not isinstance(buffers, int):
-            raise TypeError(f"buffers must be an integer, got {buffers!r}")
-        if buffers < 1:
-            raise ValueError(f"buffers must be >= 1, got {buffers}")
-        self._buffers = buffers
-        self._direct = direct
-        self._fsync = fsync
-        self._keep = keep or folder is not None
+        self._buffers = at_least("buffers", buffers, 1)
+        self._direct = None if direct is None else flag("direct", direct)
+        self._fsync = flag("fsync", fsync)
+        self._keep = flag("keep", keep) or folder is not None
         self._folder = None if folder is None else os.path.abspath(folder)
         #: Bytes that the last `hold` keeps, and of these the ones that were freed since.
         self._kept: set[Extent] = set()

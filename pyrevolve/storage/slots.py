@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import operator
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -12,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import crevolve
+from ..arguments import at_least
 from ..budget import format_bytes
-from ..compression import CompressionError, CompressionLike, Encoder, as_compression
+from ..compression import Compressed, CompressionError, CompressionLike, Encoder, as_compression
 from ..crevolve import Content, Instruction, Kind
 from ..errors import ArrayShapeError, ArrayTypeError, StorageError, StorageFullError
 from .base import Storage
@@ -104,18 +104,14 @@ class SlotStorage(Storage):
         checksum: bool | str,
     ) -> None:
         self._elastic = n_slots is None
-        self._n_slots = sys.maxsize if n_slots is None else operator.index(n_slots)
-        if self._n_slots < 0:
-            raise ValueError(f"n_slots must be >= 0, got {n_slots}")
+        self._n_slots = sys.maxsize if n_slots is None else at_least("n_slots", n_slots, 0)
         if self._elastic and room is None:
             raise ValueError("n_slots=None needs room=, the bytes that all slots share")
         #: What each full slot holds.
         self._held: dict[int, Held] = {}
         self._layouts: list[_Layout | None] = [None, None]  # by content
         self._slot_nbytes = 0
-        self._nbytes = 0 if room is None else operator.index(room)
-        if self._nbytes < 0:
-            raise ValueError(f"room must be >= 0 bytes, got {room}")
+        self._nbytes = 0 if room is None else at_least("room", room, 0, " bytes")
         self._encoder = None if compression is None else Encoder(as_compression(compression))
         self._checksum_name, self._checksum = choose_checksum(checksum)
         #: Who has which bytes; None where every slot has bytes of its own.
@@ -188,6 +184,11 @@ class SlotStorage(Storage):
         return self._elastic
 
     @property
+    def lossless(self) -> bool:
+        """Whether what is loaded is what was saved, bit for bit."""
+        return self._encoder is None or self._encoder.compression.lossless
+
+    @property
     def bytes_left(self) -> int | None:
         """How many bytes no slot has; None where every slot has bytes of its own."""
         return None if self._space is None else self._space.left
@@ -200,12 +201,17 @@ class SlotStorage(Storage):
     @property
     def compression_ratio(self) -> float:
         """How many times smaller the snapshots saved so far became; 1.0 without compression."""
-        return 1.0 if self._encoder is None else self._encoder.ratio
+        return self.compressed.ratio
 
     @property
     def compression_error(self) -> CompressionError:
         """The largest errors that lossy compression has made so far."""
-        return CompressionError() if self._encoder is None else self._encoder.error
+        return self.compressed.error
+
+    @property
+    def compressed(self) -> Compressed:
+        """What compression has made of the snapshots saved so far."""
+        return Compressed() if self._encoder is None else self._encoder.compressed
 
     @property
     def full(self) -> dict[int, int]:
@@ -296,6 +302,8 @@ class SlotStorage(Storage):
             raise self._error(f"cannot save {_name(t, content)}: {error}", slot, t) from error
         self._layouts[content] = layout
         self._held[slot] = Held(t, content, nbytes, record)
+        if self._encoder is not None:
+            self._encoder.keep()
         return layout.nbytes
 
     def load(
@@ -468,6 +476,7 @@ class SlotStorage(Storage):
     def _encoded(self, arrays: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[bool, memoryview]]:
         """Yield the encoded pieces of arrays; raise OSError where the codec cannot encode them."""
         assert self._encoder is not None
+        self._encoder.begin()
         try:
             for array in arrays:
                 yield from self._encoder.encode(array)
