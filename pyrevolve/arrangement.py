@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from .arguments import at_least
 from .budget import MEMORY_VARIABLE, Bytes, default_budget, parse_bytes
 from .checkpoint import Checkpoint, described, first_arrays
 from .compression import CompressionLike, as_compression
@@ -19,16 +20,18 @@ from .errors import BudgetError
 from .planning import plan
 from .plans import Plan, Tier
 from .schedules import Layout, Online, Revolve, Schedule
-from .schedules.layout import index
 from .schedules.offline import resolve_lag
 from .storage import DiskStorage, MemoryStorage, Storage
 from .storage.memory import slot_nbytes
 from .team import Team
 
 __all__ = [
+    "Request",
     "accept",
+    "asked",
+    "check_elastic",
+    "check_lossless",
     "check_workspace",
-    "choose",
     "compression_costs_for",
     "costs_of",
     "make_storages",
@@ -49,7 +52,91 @@ _SPARE = 1.25
 _HELD_BACK = 2
 
 
-def choose(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one process asks of a plan.
+
+    Attributes
+    ----------
+    n_timesteps : int
+        Timesteps of the run.
+    memory, disk : int or None
+        Budgets [bytes]; None: no disk.
+    default : bool
+        Whether nobody named the memory.
+    state_bytes, window_bytes : int
+        A snapshot, and what the workspace retains [bytes].
+    window, lookback, lag
+        As of `Checkpoint`.
+    initial_state, costs, compression
+        As of `plan`.
+    """
+
+    n_timesteps: int
+    memory: int
+    disk: int | None
+    default: bool
+    state_bytes: int
+    window_bytes: int
+    window: int
+    lookback: int
+    lag: int | None
+    initial_state: Literal["stored", "free"]
+    costs: Costs | None
+    compression: CompressionCosts | None
+
+    def agreed(self, team: Team) -> Request:
+        """Return what all processes can plan with: the smallest budgets, the largest states, one's costs."""
+        memory, disk = team.least([self.memory, self.disk or 0])
+        state_bytes, window_bytes = team.greatest([self.state_bytes, self.window_bytes])
+        costs, compression = team.first((self.costs, self.compression))
+        return dataclasses.replace(
+            self,
+            memory=memory,
+            disk=None if self.disk is None else disk,
+            state_bytes=state_bytes,
+            window_bytes=window_bytes,
+            costs=costs,
+            compression=compression,
+        )
+
+    def plan(self) -> Plan:
+        """Return the plan.
+
+        Raises
+        ------
+        TypeError, ValueError, BudgetError
+            As of `Revolver`.
+        """
+        try:
+            return plan(
+                self.n_timesteps,
+                state_bytes=self.state_bytes,
+                window_slice_bytes=0,
+                memory=self.memory,
+                disk=self.disk,
+                # What is free now is free beside the workspace, which exists already.
+                fixed_bytes=0 if self.default else self.window_bytes,
+                lookback=self.lookback,
+                lag=self.lag,
+                initial_state=self.initial_state,
+                min_window=self.window,
+                max_window=self.window,
+                costs=self.costs,
+                compression=self.compression,
+            )
+        except BudgetError as error:
+            if not self.default:
+                raise
+            raise BudgetError(
+                f"the default budget, half of the free memory where {MEMORY_VARIABLE} names no other, is too "
+                f"small: {error.message}",
+                error.required,
+                error.given,
+            ) from None
+
+
+def asked(
     checkpoint: Checkpoint,
     n_checkpoints: int | None,
     n_timesteps: int | None,
@@ -59,16 +146,14 @@ def choose(
     initial_state: Literal["stored", "free"],
     compression: CompressionLike | None,
     compression_costs: CompressionCosts | None,
-    team: Team | None,
-) -> tuple[Plan | None, Schedule]:
-    """Return the schedule for a number of snapshots, or the plan for a budget and its schedule.
+) -> Schedule | Request:
+    """Return the schedule for a number of snapshots, or what is asked of a plan for budgets.
 
-    With a `team`, all processes return the same: the smallest budgets, the largest states and the costs of
-    the first process decide.
+    Everything that a process can find wrong by itself is found here; nothing communicates.
 
     Raises
     ------
-    TypeError, ValueError, BudgetError
+    TypeError, ValueError
         As of `Revolver`.
     """
     if n_timesteps is None:
@@ -83,9 +168,9 @@ def choose(
                 "costs= chooses the number of snapshots, which n_checkpoints gives already; "
                 "leave one of them out"
             )
-        return None, Revolve(
+        return Revolve(
             n_timesteps,
-            _at_least("n_checkpoints", n_checkpoints, 0 if initial_state == "free" else 1),
+            at_least("n_checkpoints", n_checkpoints, 0 if initial_state == "free" else 1),
             window=window,
             lookback=lookback,
             lag=lag,
@@ -93,48 +178,27 @@ def choose(
         )
     if compression is None and compression_costs is not None:
         raise ValueError("compression_costs= is of no use without compression=")
-    window_bytes = _at_least("checkpoint.window_bytes", checkpoint.window_bytes, 0)
-    default = memory is None
+    window_bytes = at_least("checkpoint.window_bytes", checkpoint.window_bytes, 0)
     arrays = first_arrays(checkpoint, "get_data")
-    state_bytes = slot_nbytes(arrays)
-    budget_bytes = default_budget() if memory is None else parse_bytes(memory)
-    disk_bytes = None if disk is None else parse_bytes(disk, "disk")
-    if compression is not None and compression_costs is None:
+    if compression is not None:
         scratch = as_compression(compression).scratch_bytes(arrays)
         typical = RELATIVE_COSTS if disk is None else RELATIVE_COSTS_WITH_DISK
-        compression_costs = compression_costs_for(typical if costs is None else costs, scratch)
-    if team is not None:
-        budget_bytes, on_disk = team.least([budget_bytes, -1 if disk_bytes is None else disk_bytes])
-        disk_bytes = None if on_disk < 0 else on_disk
-        state_bytes, window_bytes = team.greatest([state_bytes, window_bytes])
-        costs, compression_costs = team.first((costs, compression_costs))
-    try:
-        chosen = plan(
-            n_timesteps,
-            state_bytes=state_bytes,
-            window_slice_bytes=0,
-            memory=budget_bytes,
-            disk=disk_bytes,
-            # What is free now is free beside the workspace, which exists already.
-            fixed_bytes=0 if default else window_bytes,
-            lookback=lookback,
-            lag=lag,
-            initial_state=initial_state,
-            min_window=window,
-            max_window=window,
-            costs=costs,
-            compression=compression_costs,
-        )
-    except BudgetError as error:
-        if not default:
-            raise
-        raise BudgetError(
-            f"the default budget, half of the free memory where {MEMORY_VARIABLE} names no other, is too "
-            f"small: {error.message}",
-            error.required,
-            error.given,
-        ) from None
-    return chosen, chosen.schedule
+        if compression_costs is None:
+            compression_costs = compression_costs_for(typical if costs is None else costs, scratch)
+    return Request(
+        n_timesteps=n_timesteps,
+        memory=default_budget() if memory is None else parse_bytes(memory),
+        disk=None if disk is None else parse_bytes(disk, "disk"),
+        default=memory is None,
+        state_bytes=slot_nbytes(arrays),
+        window_bytes=window_bytes,
+        window=window,
+        lookback=lookback,
+        lag=lag,
+        initial_state=initial_state,
+        costs=costs,
+        compression=compression_costs,
+    )
 
 
 def compression_costs_for(costs: Costs, scratch_bytes: int) -> CompressionCosts:
@@ -360,15 +424,60 @@ def take_storages(storage: Storage | Sequence[Storage], peaks: list[int]) -> tup
     return storages
 
 
+def check_lossless(*given: object) -> None:
+    """Raise where snapshots of a run with a journal would be changed.
+
+    Parameters
+    ----------
+    *given : CompressionLike, Storage or None
+        What is to compress or to keep them.
+
+    Raises
+    ------
+    ValueError
+        It is lossy: which states go through it depends on when a run was interrupted.
+    """
+    for each in given:
+        if isinstance(each, Storage):
+            lossless, name = each.lossless, repr(each)
+        elif each is None:
+            continue
+        else:
+            compression = as_compression(each)  # type: ignore[arg-type]  # it checks the type
+            lossless, name = compression.lossless, str(compression)
+        if not lossless:
+            raise ValueError(
+                f"resume= and lossy compression, here {name}, exclude each other: which states are "
+                "compressed depends on where a run is interrupted, so that it would end with another "
+                'gradient. Use "lz4", "zstd" or "pcodec", leave resume= out, or say of a codec of your own '
+                "that it gives every bit back: pyrevolve.compression.Compression(codec=..., lossless=True)"
+            )
+
+
+def check_elastic(schedule: Schedule | Online, storages: Sequence[Storage]) -> None:
+    """Raise where a schedule counts on slots that are not sure to be there, and cannot be planned anew.
+
+    Raises
+    ------
+    ValueError
+        A storage has as many slots as fit.
+    """
+    if isinstance(schedule, Online):
+        why = "does not know n"
+    elif schedule.needs_step_data:
+        why = "keeps step data beside states"
+    else:
+        return
+    for tier, storage in enumerate(storages):
+        if storage.elastic:
+            raise ValueError(
+                f"the storage of tier {tier} has as many slots as fit (n_slots=None), but a schedule of the "
+                f"kind {type(schedule).__name__} {why}, so that it cannot be planned anew where a snapshot "
+                "does not fit: give the storage n_slots="
+            )
+
+
 def _defines(checkpoint: Checkpoint, name: str) -> bool:
     """Return whether the checkpoint has an optional method of its own."""
     method = getattr(checkpoint, name, None)
     return method is not None and getattr(method, "__func__", None) is not getattr(Checkpoint, name)
-
-
-def _at_least(name: str, value: object, least: int) -> int:
-    """Return an integer argument; raise where it is none, or too small."""
-    number = index(name, value)
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    return number

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .arrangement import choose, peaks_of
+from .arguments import index
+from .arrangement import asked, peaks_of
 from .checkpoint import Checkpoint, Operator, check_problem, described, first_arrays
 from .compression import Compression, lossless, zfp
 from .costs import Costs
@@ -27,7 +28,6 @@ from .errors import ArrayShapeError, StorageError
 from .profiling import Profiler
 from .revolver import Revolver as _Revolver
 from .schedules import HRevolve, Schedule
-from .schedules.layout import index
 from .storage import DiskStorage as _DiskStorage
 from .storage import MemoryStorage, Storage
 
@@ -513,9 +513,8 @@ class SingleLevelRevolver(_OldRevolver):
             return
         if n_checkpoints is None:
             n_checkpoints = adjust(max(1, index("n_timesteps", n_timesteps)))
-        _, schedule = choose(
-            problem[0], n_checkpoints, n_timesteps, None, None, None, "stored", None, None, None
-        )
+        schedule = asked(problem[0], n_checkpoints, n_timesteps, None, None, None, "stored", None, None)
+        assert isinstance(schedule, Schedule)  # of so many snapshots
         (slots,) = peaks_of(schedule)
 
         def make(arrays: _Arrays) -> Storage:

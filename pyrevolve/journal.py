@@ -9,17 +9,22 @@ import json
 import logging
 import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader
 from time import monotonic
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from .compression import pieces_of
 from .course import Course
 from .errors import JournalError
 from .storage import DiskStorage
-from .team import Team
+from .storage.file import whole
+from .storage.locks import lock
+from .team import Team, together
 
 __all__ = ["Arrays", "Entry", "Journal", "Journalled", "arrays_of", "digest_of"]
 
@@ -36,10 +41,12 @@ _SWEEPS: tuple[_Sweep, ...] = get_args(_Sweep)
 #: How often to try to make a directory that another process removes at the same time.
 _CHANCES = 10
 
-_FORMAT = 1
+_FORMAT = 2
 _MAGIC = b"pyrevolve journal\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
+#: Files are read in blocks of this size to find out whether they are whole [bytes].
+_BLOCK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +100,11 @@ class Journal:
         Another process uses the journal, or the directory holds something else.
     OSError
         The directory cannot be made or read.
+
+    Notes
+    -----
+    The directory is locked until `close`, the end of the object, or that of the process. After a fork the
+    journal stays the parent's.
     """
 
     def __init__(
@@ -104,15 +116,17 @@ class Journal:
         #: What the run is called.
         self.key = str(key)
         self._team = team
-        self._path = os.fspath(path)
+        # The process may go to another directory before the journal is closed.
+        self._path = os.path.abspath(path)
+        self._pid = os.getpid()
         if team is not None:
             self._path = os.path.join(self._path, f"rank-{team.rank}-of-{team.size}")
-        self._lock: int | None = None
         for chances in reversed(range(_CHANCES)):
             try:
                 self._check_folder()
                 os.makedirs(self._path, exist_ok=True)
-                self._lock = _lock(os.path.join(self._path, "lock"), self._path)
+                #: Gives the lock back, at the end of this object at the latest.
+                self._unlock = weakref.finalize(self, os.close, _locked(self._path))
                 break
             except FileNotFoundError:  # a run that was at its end has just removed it
                 if not chances:
@@ -121,11 +135,14 @@ class Journal:
             if name.endswith(".new"):  # an entry that was not finished
                 os.remove(os.path.join(self._path, name))
         self._shot = 0
+        #: Whether the present shot has asked for its entry, and whether the entries are its own.
+        self._begun = self._accepted = False
         self._number = 0
         self._written_at = monotonic()
         self._fingerprint: dict[str, Any] = {}
-        #: What else identifies the run, in terms that JSON knows.
+        #: What else identifies the run, in terms that JSON knows, and its reverse sweep.
         self.inputs: dict[str, Any] = {}
+        self.reverse_inputs: dict[str, Any] = {}
         self.storage: DiskStorage | None = None
 
     @property
@@ -150,15 +167,16 @@ class Journal:
         PeerError
             So it is in another process.
         """
-        # JSON makes lists of tuples; what is compared has to have gone through it.
+        self._begun, self._accepted = True, False
         name = self.key or f"shot {self._shot}"
-        self._fingerprint = json.loads(json.dumps({**fingerprint, "name": name}))
+        self._fingerprint = _as_json({**fingerprint, "name": name})
         entry = self._together(self._entry)(None)
         if self._team is not None:
             entry = self._in_common(entry, self._team)
         # Only now is it sure that they are of this run. One that is newer than the others' must not be taken
         # for one of theirs that is yet to come; one that is older tells of bytes that nobody keeps any more.
         self._together(self._remove_entries)(0 if entry is None else entry.number)
+        self._accepted = True
         self._number = 0 if entry is None else entry.number
         self._written_at = monotonic()
         if entry is not None:
@@ -167,6 +185,7 @@ class Journal:
 
     def _entry(self, number: int | None) -> Entry | None:
         """Return an entry, by default the newest; None where there is none, or for the number 0."""
+        self._check_owned()
         if number is None:
             number = max(self._numbers(), default=0)
         if number == 0:
@@ -215,6 +234,10 @@ class Journal:
         """Put back what the arrays held when the forward sweep was done; raises as `restore` does."""
         self._read(self._turn_path, arrays)
 
+    def turn(self) -> None:
+        """Take notice that the reverse sweep begins: its entries tell of `reverse_inputs` too."""
+        self._fingerprint = {**self._fingerprint, **_as_json(self.reverse_inputs)}
+
     # --- writing --------------------------------------------------------------------------------------------
 
     @property
@@ -253,11 +276,14 @@ class Journal:
             }
             self._write(self._entry_path(number), header, arrays)
 
+        def give_up() -> None:
+            if self.storage is not None:
+                self.storage.hold()
+            self._remove_entries(but=number)
+
         self._together(write)()  # all processes have theirs when it returns
-        if self.storage is not None:
-            self.storage.hold()
         self._number = number
-        self._remove_entries(but=number)
+        self._together(give_up)()
         self._written_at = monotonic()
 
     def write_turn(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
@@ -265,27 +291,49 @@ class Journal:
         self._together(self._write)(self._turn_path, {}, arrays)
 
     def finish(self) -> None:
-        """Remove all entries: the run is done, or given up, and the next one starts from its beginning."""
+        """Remove all entries: the run is done, or given up, and the next one starts from its beginning.
+
+        Entries that were refused, or that nobody has asked for, stay.
+
+        Raises
+        ------
+        OSError
+            They cannot be removed.
+        PeerError
+            So it is in another process.
+        """
+        if self._accepted:
+            self._together(self._finish)()
+
+    def _finish(self) -> None:
+        self._check_owned()
         self._remove_entries(but=0)
         with contextlib.suppress(FileNotFoundError):
             os.remove(self._turn_path)
         self._number = 0
 
     def next_shot(self) -> None:
-        """Take notice that another run begins."""
-        self._shot += 1
+        """Take notice that another run begins, unless none has begun since the last time."""
+        self._shot += self._begun
+        self._begun = self._accepted = False
 
     def close(self) -> None:
-        """Let another process use the journal, and remove its directory where nothing is left to do."""
-        if self._lock is None:
+        """Let another process use the journal, and remove its directory where nothing is left to do.
+
+        May be called again. A fork only lets go of it. A directory that is gone is no error.
+        """
+        if not self._unlock.alive:
             return
-        if not self._numbers():
-            for name in os.listdir(self._path):
-                if _is_ours(name):
-                    with contextlib.suppress(OSError):
-                        os.remove(os.path.join(self._path, name))
-        os.close(self._lock)
-        self._lock = None
+        try:
+            if self._owned and not self._numbers():
+                for name in _listed(self._path):
+                    if _is_ours(name):
+                        with contextlib.suppress(OSError):
+                            os.remove(os.path.join(self._path, name))
+        finally:
+            self._unlock()
+        if not self._owned:
+            return
         for folder in (self._path, os.path.dirname(self._path) if self._team is not None else None):
             with contextlib.suppress(OSError):  # there is something in it still
                 if folder is not None:
@@ -301,8 +349,21 @@ class Journal:
         return os.path.join(self._path, f"entry-{number}")
 
     def _numbers(self) -> list[int]:
-        names = [name for name in os.listdir(self._path) if name.startswith("entry-")]
+        names = [name for name in _listed(self._path) if name.startswith("entry-")]
         return [int(name[6:]) for name in names if name[6:].isdigit()]
+
+    @property
+    def _owned(self) -> bool:
+        """Whether this process made it, and is no fork of the one that did."""
+        return os.getpid() == self._pid
+
+    def _check_owned(self) -> None:
+        """Raise in a fork."""
+        if not self._owned:
+            raise JournalError(
+                f"the journal in {self._path} belongs to another process, of which this one is a fork; "
+                "make another one, with a directory of its own, after the fork"
+            )
 
     def _remove_entries(self, but: int) -> None:
         # The oldest first, so that the newest is never one that was given up.
@@ -326,10 +387,11 @@ class Journal:
 
     def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
         """Return a function that raises in all processes where it raises in one."""
-        return work if self._team is None else self._team.guarded(work)
+        return together(self._team, work)
 
     def _write(self, path: str, header: dict[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> None:
         """Write a file that is there as a whole or not at all."""
+        self._check_owned()
         text = json.dumps(
             {
                 **header,
@@ -340,11 +402,17 @@ class Journal:
         ).encode()
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with open(path + ".new", "wb", buffering=0) as file:
-            blocks = [memoryview(block) for block in (_MAGIC, _LENGTH.pack(len(text)), text)]
-            for block in (*blocks, *map(_bytes, arrays)):
+
+            def write(block: memoryview) -> None:
                 digest.update(block)
-                _write_all(file, block)
-            _write_all(file, memoryview(digest.digest()))
+                whole(lambda rest, done: file.write(rest), block)
+
+            for block in (_MAGIC, _LENGTH.pack(len(text)), text):
+                write(memoryview(block))
+            for array in arrays:
+                for piece in pieces_of(array):
+                    write(_bytes(np.ascontiguousarray(piece)))
+            write(memoryview(digest.digest()))
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
         _sync_folder(self._path)
@@ -353,30 +421,21 @@ class Journal:
         """Read a file, check it, and fill the arrays; with none, only the header is returned."""
         try:
             with open(path, "rb") as file:
-                content = file.read()
+                if not _is_whole(file):
+                    raise self._damaged(path, "its checksum is wrong")
+                header: dict[str, Any] = json.loads(file.read(_LENGTH.unpack(file.read(_LENGTH.size))[0]))
+                if header["format"] != _FORMAT:
+                    raise self._damaged(path, f"it has format {header['format']}, this is for {_FORMAT}")
+                self._check(header["fingerprint"])
+                if arrays and header["arrays"] != _as_json(_layout(arrays)):
+                    raise JournalError(
+                        f"the journal in {self._path} is of another run: it keeps arrays of "
+                        f"{header['arrays']}, and those of this run are {_layout(arrays)}"
+                    )
+                for array in arrays:
+                    _fill(array, file)
         except OSError as error:
             raise self._damaged(path, str(error)) from error
-        body = memoryview(content)[:-_DIGEST_BYTES]
-        found = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
-        if len(content) < len(_MAGIC) + _LENGTH.size + _DIGEST_BYTES or found != content[-_DIGEST_BYTES:]:
-            raise self._damaged(path, "its checksum is wrong")
-        begin = len(_MAGIC) + _LENGTH.size
-        end = begin + _LENGTH.unpack(body[len(_MAGIC) : begin])[0]
-        header: dict[str, Any] = json.loads(bytes(body[begin:end]))
-        if header["format"] != _FORMAT:
-            raise self._damaged(path, f"it has format {header['format']}, this is for format {_FORMAT}")
-        self._check(header["fingerprint"])
-        if arrays:
-            if header["arrays"] != json.loads(json.dumps(_layout(arrays))):
-                raise JournalError(
-                    f"the journal in {self._path} is of another run: it keeps arrays of "
-                    f"{header['arrays']}, and those of this run are {_layout(arrays)}"
-                )
-            for array in arrays:
-                source = np.frombuffer(body[end : end + array.nbytes], array.dtype).reshape(array.shape)
-                # Not through what a subclass makes of indices, such as Devito's arrays of several processes.
-                np.asarray(array)[...] = source
-                end += array.nbytes
         return header
 
     def _check(self, fingerprint: dict[str, Any]) -> None:
@@ -444,7 +503,8 @@ def digest_of(arrays: Sequence[npt.NDArray[Any]]) -> str:
     """Return what tells the contents of arrays from others."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
-        digest.update(_bytes(array))
+        for piece in pieces_of(array):
+            digest.update(_bytes(np.ascontiguousarray(piece)))
     return digest.hexdigest()
 
 
@@ -452,14 +512,41 @@ def _layout(arrays: Sequence[npt.NDArray[Any]]) -> list[tuple[list[int], str]]:
     return [(list(array.shape), array.dtype.str) for array in arrays]
 
 
+def _as_json(value: _T) -> _T:
+    """Return what is left of a value where it was written as JSON, which makes lists of tuples."""
+    return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+
+
 def _bytes(array: npt.NDArray[Any]) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    """Return the bytes of a contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
 
 
-def _write_all(file: Any, data: memoryview) -> None:
-    done = 0
-    while done < len(data):
-        done += file.write(data[done:])
+def _fill(array: npt.NDArray[Any], file: BufferedReader) -> None:
+    """Fill an array with what comes next in a file."""
+    for target in pieces_of(array):
+        # Not through what a subclass makes of indices, such as Devito's arrays of several processes.
+        piece = target if target.flags.c_contiguous else np.empty(target.shape, target.dtype)
+        whole(lambda rest, done: file.readinto(rest), _bytes(piece))
+        if piece is not target:
+            target[...] = piece
+
+
+def _is_whole(file: BufferedReader) -> bool:
+    """Return whether a file is as it was written; leave it behind its first bytes."""
+    left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+    if left < len(_MAGIC) + _LENGTH.size:
+        return False
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    while left > 0:
+        block = file.read(min(left, _BLOCK))
+        if not block:
+            return False
+        digest.update(block)
+        left -= len(block)
+    same = file.read() == digest.digest()
+    file.seek(len(_MAGIC))
+    return same
 
 
 def _sync_folder(path: str) -> None:
@@ -484,30 +571,29 @@ def _is_ours(name: str) -> bool:
     return name in ("lock", "snapshots", "turn", "turn.new") or name.startswith("entry-")
 
 
-def _lock(path: str, folder: str) -> int | None:
-    """Lock a file as long as this process lives; raise JournalError where another one has it.
+def _locked(folder: str) -> int:
+    """Return the locked file of a folder; raise JournalError where somebody has it.
 
     Raise FileNotFoundError where the one that had it was just removing it.
     """
+    path = os.path.join(folder, "lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    except OSError:
+        try:
+            mine = lock(fd)
+        except OSError as error:
+            raise JournalError(
+                f"files cannot be locked in {folder} ({error}), so that nobody could tell whether another "
+                "process uses the journal; name a directory on another file system"
+            ) from error
+        if not mine:
+            raise JournalError(
+                f"another process uses the journal in {folder}, or another Revolver of this one; wait for "
+                "it, close it, or name another directory"
+            )
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):
+            raise FileNotFoundError(f"{path} was removed")
+    except BaseException:
         os.close(fd)
-        raise JournalError(
-            f"another process uses the journal in {folder}; wait for it, or name another directory"
-        ) from None
-    try:
-        if os.path.samestat(os.fstat(fd), os.stat(path)):
-            return fd
-    except FileNotFoundError:
-        pass
-    os.close(fd)
-    raise FileNotFoundError(f"{path} was removed")
+        raise
+    return fd

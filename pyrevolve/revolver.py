@@ -13,10 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy.typing as npt
 
-from .arrangement import accept, check_workspace, choose, costs_of, make_storages, peaks_of, take_storages
+from .arguments import index
+from .arrangement import (
+    Request,
+    accept,
+    asked,
+    check_elastic,
+    check_lossless,
+    check_workspace,
+    costs_of,
+    make_storages,
+    peaks_of,
+    take_storages,
+)
 from .budget import Bytes
 from .checkpoint import Checkpoint, Operator, check_problem
-from .compression import CompressionLike
+from .closing import closed
+from .compression import CompressionLike, as_compression
 from .costs import CompressionCosts, Costs
 from .course import Course, Place, Standing
 from .crevolve import Content, Kind
@@ -26,13 +39,12 @@ from .lookahead import LookAhead
 from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
-from .progress import ProgressLike, make_progress
+from .progress import Progress, ProgressLike, make_progress
 from .reports import Report, make_report
 from .schedules import Online, Schedule
-from .schedules.layout import index
 from .schedules.online import MOST_TIMESTEPS
 from .storage import DiskStorage, Storage
-from .team import Team
+from .team import Team, together
 from .timeline import Timeline, as_timeline
 
 if TYPE_CHECKING:
@@ -236,33 +248,37 @@ class Revolver:
         progress: ProgressLike | None = None,
         timeline: Timeline | bool | None = None,
     ) -> None:
-        check_problem(checkpoint, fwd_operator, rev_operator)
-        self._checkpoint = checkpoint
-        self._fwd_operator = fwd_operator
-        self._rev_operator = rev_operator
-        self._plan: Plan | None = None
         self._team = None if comm is None else Team(comm)
         if self._team is not None and self._team.size == 1:
             self._team = None
-        #: What of the memory budget is not for snapshots.
-        self._fixed_bytes = 0
-        self._expected_ratio = None if compression_costs is None else compression_costs.ratio
-        # They decide whether to plan anew, which all processes must do or none.
-        self._costs = costs if self._team is None else self._team.first(costs)
-        if schedule is None:
-            self._plan, schedule = choose(
-                checkpoint,
-                n_checkpoints,
-                n_timesteps,
-                memory,
-                disk,
-                costs,
-                "stored" if initial_state is None else initial_state,
-                compression,
-                compression_costs,
-                self._team,
-            )
-        else:
+        self._checkpoint = checkpoint
+        self._fwd_operator = fwd_operator
+        self._rev_operator = rev_operator
+        self._timeline: Timeline | None = None
+        self._resume_arrays: Arrays = ()
+        compressing = None
+
+        def ask() -> Schedule | Online | Request:
+            """Find out what this process wants, and what of that is wrong."""
+            nonlocal compressing
+            check_problem(checkpoint, fwd_operator, rev_operator)
+            self._timeline = as_timeline(timeline)
+            self._resume_arrays = _checked_arrays(resume, resume_arrays)
+            compressing = None if compression is None else as_compression(compression)
+            if resume is not None:
+                check_lossless(compressing)
+            if schedule is None:
+                return asked(
+                    checkpoint,
+                    n_checkpoints,
+                    n_timesteps,
+                    memory,
+                    disk,
+                    costs,
+                    "stored" if initial_state is None else initial_state,
+                    compressing,
+                    compression_costs,
+                )
             accept(
                 schedule,
                 n_timesteps,
@@ -272,14 +288,47 @@ class Revolver:
                 initial_state=initial_state,
                 compression=compression,
             )
-        check_workspace(checkpoint, schedule)
-        if memory is not None:
-            self._fixed_bytes = checkpoint.window_bytes
+            return schedule
+
+        wanted = self._together(ask)()
+        self._costs = costs
+        if self._team is not None:
+            self._team.agree(
+                n_timesteps=n_timesteps,
+                n_checkpoints=n_checkpoints,
+                schedule=schedule,
+                initial_state=initial_state,
+                compression=str(compressing),
+                **{
+                    "the window of the checkpoint": checkpoint.window,
+                    "the lookback of the checkpoint": checkpoint.lookback,
+                    "the lag of the checkpoint": checkpoint.lag,
+                    **{
+                        f"whether {name}= is given": given is not None
+                        for name, given in (
+                            ("memory", memory),
+                            ("disk", disk),
+                            ("resume", resume),
+                            ("storage", storage),
+                        )
+                    },
+                },
+            )
+            # They decide whether to plan anew, which all processes must do or none.
+            self._costs = self._team.first(costs)
+        self._plan: Plan | None = None
+        if isinstance(wanted, Request):
+            request = wanted if self._team is None else wanted.agreed(self._team)
+            self._plan = self._together(request.plan)()
+            schedule = self._plan.schedule
+        else:
+            schedule = wanted
+        #: What of the memory budget is not for snapshots.
+        self._fixed_bytes = 0 if memory is None else checkpoint.window_bytes
+        self._expected_ratio = None if compression_costs is None else compression_costs.ratio
         #: What the operations cost in seconds; None where nobody measured that.
         measured = self._plan is None or self._plan.measured
         self._seconds = costs_of(self._plan, self._costs) if measured else None
-        shown = make_progress(progress, self._seconds, first=self._team is None or self._team.rank == 0)
-        self._timeline = as_timeline(timeline)
         #: An online schedule changes on the way, so that each shot has its own; None where there is none.
         self._online = schedule.fresh() if isinstance(schedule, Online) else None
         self._schedule = schedule if self._online is None else self._online
@@ -287,17 +336,19 @@ class Revolver:
         self._owns_storages = storage is None
         self._storages: tuple[Storage, ...] = ()
         self._journal: Journal | None = None
-        self._resume_arrays = _checked_arrays(resume, resume_arrays)
         #: Where the run was interrupted that this one goes on with; None where there is none.
         self._entry: Entry | None = None
         self._resumed = False
 
-        def open_storages() -> None:
+        def open_storages() -> Progress | None:
+            check_workspace(checkpoint, schedule)
+            first = self._team is None or self._team.rank == 0
+            shown = make_progress(progress, self._seconds, first=first)
             self._journal = self._open_journal(schedule, resume, resume_interval, resume_key)
             if storage is None:
                 folder = None if self._journal is None else self._journal.path
                 self._storages = make_storages(
-                    checkpoint, schedule, self._plan, threads, disk_dir, compression, folder
+                    checkpoint, schedule, self._plan, threads, disk_dir, compressing, folder
                 )
             else:
                 for option, own in (
@@ -310,12 +361,17 @@ class Revolver:
                             f"{option}= and storage= exclude each other; give it to the storage itself"
                         )
                 self._storages = take_storages(storage, peaks_of(schedule))
+            check_elastic(schedule, self._storages)
             if self._journal is not None:
+                check_lossless(*self._storages)
                 on_disk = (each for each in self._storages if isinstance(each, DiskStorage))
                 self._journal.storage = next((each for each in on_disk if each.resumable), None)
+            return shown
 
         try:
-            self._together(open_storages)()
+            shown = self._together(open_storages)()
+            if self._team is not None:
+                self._team.agree(**{"the number of slots of the storages, by tier,": self._slots()})
         except BaseException:
             self._close_storages(journal=not isinstance(resume, Journal))
             raise
@@ -569,9 +625,11 @@ class Revolver:
                 "for an adjoint; use another schedule, such as Revolve"
             )
         with self._sweep(_State.REVERSE, _State.DONE):
-            if self._journal is not None and self._entry is not None and self._entry.sweep != "forward":
-                begin = self._together(self._reload)(self._journal, self._entry)
-                self._instructions = self._follow(self._schedule, begin)
+            if self._journal is not None:
+                self._journal.turn()
+                if self._entry is not None and self._entry.sweep != "forward":
+                    begin = self._together(self._reload)(self._journal, self._entry)
+                    self._instructions = self._follow(self._schedule, begin)
             self._run(self._instructions, Kind.END)
             if self._journal is not None:
                 self._journal.finish()
@@ -591,9 +649,7 @@ class Revolver:
         """
         if self._state in (_State.FORWARD, _State.REVERSE, _State.CLOSED):
             raise ScheduleError(f"reset() cannot be called: {self._state.value}")
-        with ExitStack() as each:  # goes on to the other tiers where one raises
-            for storage in self._storages:
-                each.callback(storage.clear)
+        self._together(self._clear_storages)()
         if self._online is not None:
             self._schedule = self._online = self._online.fresh()
             self._n_timesteps = 0
@@ -628,9 +684,18 @@ class Revolver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        closed(self.close, error)
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _slots(self) -> list[int | None]:
+        """Return how many slots the storages have, by tier; None: as many as fit."""
+        return [None if storage.elastic else storage.n_slots for storage in self._storages]
+
+    def _clear_storages(self) -> None:
+        with ExitStack() as each:  # goes on to the other tiers where one raises
+            for storage in self._storages:
+                each.callback(storage.clear)
 
     def _close_storages(self, *, journal: bool) -> None:
         """Close the storages, unless they are the caller's, and the journal if that is asked for."""
@@ -643,7 +708,7 @@ class Revolver:
 
     def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
         """Return a function that raises in all processes where it raises in one; it must not communicate."""
-        return work if self._team is None else self._team.guarded(work)
+        return together(self._team, work)
 
     def _require(self, method: str, *states: _State) -> None:
         """Raise unless the Revolver is in one of the states, in which `method` may be called."""

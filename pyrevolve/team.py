@@ -10,7 +10,7 @@ import numpy as np
 from .errors import PeerError, StorageFullError
 from .storage import Storage
 
-__all__ = ["Team"]
+__all__ = ["Team", "together"]
 
 _T = TypeVar("_T")
 
@@ -66,6 +66,28 @@ class Team:
         result: _T = self.comm.bcast(value)
         return result
 
+    def agree(self, **values: object) -> None:
+        """Raise in all processes unless each value is the same in all of them, as it is printed.
+
+        Parameters
+        ----------
+        **values
+            What everything depends on that all processes do alike, by what errors call it.
+
+        Raises
+        ------
+        ValueError
+            A value is not.
+        """
+        everyone = self.comm.allgather({name: str(value) for name, value in values.items()})
+        for name in values:
+            for rank, each in enumerate(everyone):
+                if each[name] != everyone[0][name]:
+                    raise ValueError(
+                        f"{name} must be the same in all processes, but is {everyone[0][name]} in process 0 "
+                        f"and {each[name]} in process {rank}"
+                    )
+
     def guarded(self, work: Callable[..., _T]) -> Callable[..., _T]:
         """Return a function that raises in all processes where it raises in one."""
 
@@ -111,3 +133,8 @@ class Team:
                 rank, message = failures[0]
                 raise PeerError(f"process {rank} of {self.size} failed: {message}", rank) from error
         return worst
+
+
+def together(team: Team | None, work: Callable[..., _T]) -> Callable[..., _T]:
+    """Return a function that raises in all processes where it raises in one; None: there is one process."""
+    return work if team is None else team.guarded(work)

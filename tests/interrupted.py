@@ -351,15 +351,15 @@ def lie_in_wait(wave, kind, at, hesitate=0.0):
     for name in CALLS:
         if hasattr(os, name):
             setattr(os, name, watched(name))
-    write_all = pyrevolve.journal._write_all
+    whole = pyrevolve.journal.whole
 
-    def torn(file, data):
+    def torn(move, data):
         if passed("call"):
-            write_all(file, data[: len(data) // 2])
+            whole(move, data[: len(data) // 2])
             kill()
-        write_all(file, data)
+        whole(move, data)
 
-    pyrevolve.journal._write_all = torn
+    pyrevolve.journal.whole = torn
     wave.tick = tick
     return counts
 

@@ -677,16 +677,16 @@ def test_entry_that_was_given_up_does_not_come_back(folder, monkeypatch):
 
 def test_entry_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
     wave = MULTISTAGE.wave()
-    original = pyrevolve.journal._write_all
+    original = pyrevolve.journal.whole
     calls = itertools.count()
 
-    def write_all(file, data):
+    def whole(move, data):
         if next(calls) > 60:
-            original(file, data[: len(data) // 2])
+            original(move, data[: len(data) // 2])
             raise OSError(28, "No space left on device")
-        original(file, data)
+        original(move, data)
 
-    monkeypatch.setattr(pyrevolve.journal, "_write_all", write_all)
+    monkeypatch.setattr(pyrevolve.journal, "whole", whole)
     with MULTISTAGE.revolver(wave, folder) as revolver:
         with pytest.raises(OSError, match="No space left"):
             carry_out(revolver, wave)

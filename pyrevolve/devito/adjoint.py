@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from devito import Buffer
+from devito import Buffer, configuration
 
-from ..arrangement import make_storages, tiers_for
+from ..arrangement import check_lossless, make_storages, tiers_for
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..checkpoint import Operator
-from ..compression import Compression, CompressionError, CompressionLike, as_compression
+from ..closing import closed
+from ..compression import Compressed, Compression, CompressionError, CompressionLike, as_compression
 from ..costs import RELATIVE_COSTS, CompressionCosts, Costs
 from ..errors import BudgetError, ScheduleError
-from ..journal import Journal, digest_of
+from ..journal import Journal
 from ..planning import plan
 from ..plans import Plan, Tier
 from ..profiling import Profiler
@@ -33,10 +34,11 @@ from ..revolver import Revolver
 from ..schedules import Revolve, Schedule
 from ..storage import DiskStorage, Storage
 from ..storage.slots import SlotStorage, slot_nbytes
-from ..team import Team
+from ..team import Team, together
 from ..timeline import Timeline, as_timeline
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
+from .identity import digest_of_code, identity_of
 from .measure import measure_compression, measure_costs
 from .operator import DevitoOperator, TimeRange
 from .problem import Analysis, Problem, analyse
@@ -193,18 +195,6 @@ class CheckpointedAdjoint:
     ) -> None:
         if not callable(build):
             raise TypeError(f"build must be a function build(save), got {type(build).__name__}")
-        if n_checkpoints is not None and memory is not None:
-            raise ValueError("n_checkpoints= and memory= exclude each other; give one of them")
-        if n_checkpoints is not None and disk is not None:
-            raise ValueError("n_checkpoints= and disk= exclude each other; give memory= beside disk=")
-        if n_checkpoints is not None and compression is not None:
-            raise ValueError("n_checkpoints= and compression= exclude each other; give memory= beside it")
-        if disk is None and disk_dir is not None:
-            raise ValueError("disk_dir= is of no use without disk=, the budget there")
-        if initial not in ("zeros", "keep") and not callable(initial):
-            raise ValueError(f'initial must be "zeros", "keep" or a function, got {initial!r}')
-        if adjoint not in ("zeros", "keep"):
-            raise ValueError(f'adjoint must be "zeros" or "keep", got {adjoint!r}')
         self._build = build
         self._shared = dict(arguments or {})
         self._forward_given = dict(forward_arguments or {})
@@ -218,16 +208,17 @@ class CheckpointedAdjoint:
         self._storages: tuple[Storage, ...] = ()
         #: What the storages were made for.
         self._tiers: tuple[Tier, ...] = ()
-        self._disk = disk
-        self._compression = None if compression is None else as_compression(compression)
+        self._disk: int | None = None
+        self._compression: Compression | None = None
         self._compression_costs: CompressionCosts | None = None
         self._team: Team | None = None
-        self._disk_dir = tempfile.gettempdir() if disk_dir is None else disk_dir
-        self._resume = None if resume is None else (resume, resume_interval)
+        # The process may go to another directory before they are used.
+        self._disk_dir = os.path.abspath(tempfile.gettempdir() if disk_dir is None else disk_dir)
+        self._resume = None if resume is None else (os.path.abspath(resume), resume_interval)
         self._resume_key = str(resume_key)
         self._journal: Journal | None = None
         self._progress = progress
-        self._timeline = as_timeline(timeline)
+        self._timeline: Timeline | None = None
         self._shot_plan: Plan | None = None
         self._reversing = False
         self._poison: Poison | None = None
@@ -240,10 +231,56 @@ class CheckpointedAdjoint:
         self._forward_range = _NOTHING
         self._forced: tuple[Plan | None, Schedule] | None = None
 
-        budget = None
-        if n_checkpoints is None:
-            budget = default_budget() if memory is None else parse_bytes(memory)
-        self._plan, self._made = self._set_up(budget, n_checkpoints, window, costs)
+        #: What compression made of snapshots in storages that are closed.
+        self._compressed = Compressed()
+
+        def ask() -> int | None:
+            """Find out what this process wants, and what of that is wrong; return the budget."""
+            if n_checkpoints is not None and memory is not None:
+                raise ValueError("n_checkpoints= and memory= exclude each other; give one of them")
+            if n_checkpoints is not None and disk is not None:
+                raise ValueError("n_checkpoints= and disk= exclude each other; give memory= beside disk=")
+            if n_checkpoints is not None and compression is not None:
+                raise ValueError("n_checkpoints= and compression= exclude each other; give memory= beside it")
+            if disk is None and disk_dir is not None:
+                raise ValueError("disk_dir= is of no use without disk=, the budget there")
+            if initial not in ("zeros", "keep") and not callable(initial):
+                raise ValueError(f'initial must be "zeros", "keep" or a function, got {initial!r}')
+            if adjoint not in ("zeros", "keep"):
+                raise ValueError(f'adjoint must be "zeros" or "keep", got {adjoint!r}')
+            self._timeline = as_timeline(timeline)
+            self._compression = None if compression is None else as_compression(compression)
+            if resume is not None:
+                check_lossless(self._compression)
+            self._disk = None if disk is None else parse_bytes(disk, "disk")
+            if n_checkpoints is not None:
+                return None
+            return default_budget() if memory is None else parse_bytes(memory)
+
+        if not configuration["mpi"]:  # else it is not known yet who is to be told
+            ask()
+        analysis = self._analyse(PROBE_RING)
+        self._team = team_of(analysis)
+        budget = self._together(ask)()
+        if self._team is not None:
+            given = {
+                "memory": memory,
+                "disk": disk,
+                "costs": costs,
+                "resume": resume,
+                "cache": cache,
+            }
+            self._team.agree(
+                n_checkpoints=n_checkpoints,
+                window=window,
+                compression=self._compression,
+                initial=initial if isinstance(initial, str) else "a function",
+                adjoint=adjoint,
+                self_check=self_check,
+                **{f"whether {name}= is given": value is not None for name, value in given.items()},
+            )
+            costs = self._team.first(costs)
+        self._plan, self._made = self._set_up(analysis, budget, n_checkpoints, window, costs)
 
     # --- what it is -----------------------------------------------------------------------------------------
 
@@ -362,17 +399,20 @@ class CheckpointedAdjoint:
     @property
     def compression_ratio(self) -> float:
         """How many times smaller the snapshots of compressed tiers have become so far; 1.0 without any."""
-        ratios = [storage.compression_ratio for storage in self._storages if isinstance(storage, SlotStorage)]
-        return max(ratios, default=1.0)
+        return self._compressed_so_far.ratio
 
     @property
     def compression_error(self) -> CompressionError:
         """The largest errors that lossy compression has made of snapshots so far."""
-        worst = CompressionError()
+        return self._compressed_so_far.error
+
+    @property
+    def _compressed_so_far(self) -> Compressed:
+        found = self._compressed
         for storage in self._storages:
             if isinstance(storage, SlotStorage):
-                worst = worst.with_those_of(storage.compression_error)
-        return worst
+                found += storage.compressed
+        return found
 
     def __repr__(self) -> str:
         return (
@@ -409,8 +449,16 @@ class CheckpointedAdjoint:
         self._check_open()
         self._turned = False
         made = self._made
-        made.analysis.check_arguments(arguments, reverse=False)
-        span = self._prepare(made.forward, self._forward_arguments(made, arguments))
+
+        def named() -> dict[str, Any]:
+            made.analysis.check_arguments(arguments, reverse=False)
+            merged = self._forward_arguments(made, arguments)
+            made.forward.check_names(merged)
+            return merged
+
+        span = self._together(self._prepare)(made.forward, self._together(named)())
+        if self._team is not None:
+            self._team.agree(**{"the number of timesteps": span.n_timesteps})
         made.checkpoint.offset = span.first
         self._forward_range = span
         revolver = self._revolver_for(span.n_timesteps)
@@ -424,7 +472,7 @@ class CheckpointedAdjoint:
         self._reversing = False
         if self._journal is not None:
             self._journal.key = self._resume_key
-            self._journal.inputs = {"models and sources": digest_of(_inputs(made))}
+            self._journal.inputs = made.identity(forward=made.forward)
         revolver.apply_forward()
         made.forward.finish()
         self._shot = arguments
@@ -458,24 +506,35 @@ class CheckpointedAdjoint:
         if not self._turned or self._revolver is None:
             raise ScheduleError("there is no forward sweep to reverse; call forward() first")
         made, revolver = self._made, self._revolver
-        made.analysis.check_arguments(arguments, reverse=True)
-        span = self._prepare(made.reverse, self._reverse_arguments(made, arguments))
-        self._check_ranges(self._forward_range, span, made.shift)
         schedule = revolver.schedule
         assert isinstance(schedule, Schedule)
         # After an interruption, and where snapshots turn out not to fit, timesteps are run again whatever the
         # schedule says.
         again = (
             schedule.forward_steps > schedule.n_timesteps
-            or revolver.resumed
+            or self._journal is not None
             or any(storage.elastic for storage in revolver.storages)
         )
-        runner = made.forward
-        if again:
+
+        def named() -> tuple[dict[str, Any], dict[str, Any]]:
+            made.analysis.check_arguments(arguments, reverse=True)
+            merged = self._reverse_arguments(made, arguments)
+            made.reverse.check_names(merged)
+            if made.recompute is None or not again:
+                return merged, {}
+            to_repeat = self._recompute_arguments(made, self._shot)
+            made.recompute.check_names(to_repeat)
+            return merged, to_repeat
+
+        def prepared(given: Mapping[str, Any], to_repeat: Mapping[str, Any]) -> DevitoOperator:
+            span = self._prepare(made.reverse, given)
+            self._check_ranges(self._forward_range, span, made.shift)
+            if not again:
+                return made.forward
+            runner = made.forward
             if made.recompute is not None:
                 runner = made.recompute
-                given = self._recompute_arguments(made, self._shot)
-                recomputed = self._prepare(runner, given)
+                recomputed = self._prepare(runner, to_repeat)
                 if recomputed != self._forward_range:
                     raise ValueError(
                         f"the recompute operator would run time {recomputed.first} ... {recomputed.last}, "
@@ -483,7 +542,10 @@ class CheckpointedAdjoint:
                         f"{self._forward_range.last}"
                     )
             # A process without receivers has no arrays that could overlap.
-            self._together(self._check_repeatable)(made, runner)
+            self._check_repeatable(made, runner)
+            return runner
+
+        runner = self._together(prepared)(*self._together(named)())
         if self._adjoint == "zeros":
             arrays = made.reverse.arrays()
             for name in made.analysis.adjoint_fields:
@@ -491,6 +553,8 @@ class CheckpointedAdjoint:
         made.runner.use(runner)
         self._turned = False
         self._reversing = True
+        if self._journal is not None:
+            self._journal.reverse_inputs = made.identity(reverse=made.reverse, recompute=made.recompute)
         revolver.apply_reverse()
         made.reverse.finish()
 
@@ -534,13 +598,14 @@ class CheckpointedAdjoint:
 
     def close(self) -> None:
         """Give the memory of the snapshots back; may be called again."""
-        if self._revolver is not None:
-            self._revolver.close()
-        if self._journal is not None:
-            self._journal.close()
-        self._close_storages()
         self._turned = False
         self._closed = True
+        with contextlib.ExitStack() as each:  # goes on to the others where one raises
+            each.callback(self._close_storages)
+            if self._journal is not None:
+                each.callback(self._journal.close)
+            if self._revolver is not None:
+                each.callback(self._revolver.close)
 
     def __enter__(self) -> Self:
         return self
@@ -548,24 +613,30 @@ class CheckpointedAdjoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        closed(self.close, error)
 
     # --- setting up -----------------------------------------------------------------------------------------
 
     def _set_up(
-        self, budget: int | None, n_checkpoints: int | None, window: int | None, costs: Costs | None
+        self,
+        analysis: Analysis,
+        budget: int | None,
+        n_checkpoints: int | None,
+        window: int | None,
+        costs: Costs | None,
     ) -> tuple[Plan, _Made]:
         """Build on a short ring, read, measure, plan, and build for the plan."""
-        made, sizes = self._probe(budget)
-        self._check_known(made)
+        made, sizes = self._probe(analysis, budget)
+        self._together(self._check_known)(made)
         span = made.forward_range
         n = span.n_timesteps
         if self._team is not None:
+            self._team.agree(**{"the number of timesteps": n})
             sizes = sizes.agreed(self._team)
             if budget is not None:
                 (budget,) = self._team.least([budget])
             if self._disk is not None:
-                (self._disk,) = self._team.least([parse_bytes(self._disk, "disk")])
+                (self._disk,) = self._team.least([self._disk])
         if self._compression is not None and n > 0:
             self._compression_costs = self._measure_compression(made, n, self._compression)
         measure = costs is None and n > 0 and not (n_checkpoints is not None and window is not None)
@@ -573,7 +644,7 @@ class CheckpointedAdjoint:
         if measure:
             costs = self._measure(made, n, cache=self._cache, directory=directory)
             _LOG.info("measured on a ring of %d: %s", made.ring, costs)
-        chosen = self._choose(made, sizes, n, budget, n_checkpoints, window, costs)
+        chosen = self._together(self._choose)(made, sizes, n, budget, n_checkpoints, window, costs)
         ring = max(chosen.window + sizes.gap, sizes.smallest_ring)
         rebuilt = ring != made.ring and sizes.slice_bytes > 0
         if rebuilt:
@@ -582,7 +653,7 @@ class CheckpointedAdjoint:
             reads = [dataclasses.replace(field, function=None) for field in made.retained.fields]
             names = [field.name for field in made.retained.fields]
             del made
-            made = self._make(ring)
+            made = self._finish(self._together(self._analyse)(ring), ring)
             if [field.name for field in made.retained.fields] != names or reads != [
                 dataclasses.replace(field, function=None) for field in made.retained.fields
             ]:
@@ -599,7 +670,7 @@ class CheckpointedAdjoint:
         if measure and rebuilt and chosen.predicted_seconds > _REFINE_ABOVE:
             # A longer ring is further away from the processor; the window stays, the prediction improves.
             costs = self._measure(made, n, cache=self._cache, directory=directory)
-            chosen = self._choose(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
+            chosen = self._together(self._choose)(made, sizes, n, budget, n_checkpoints, chosen.window, costs)
         _LOG.info("%s", chosen)
         self._most_snapshots = chosen.n_snapshots
         if budget is not None:
@@ -621,10 +692,8 @@ class CheckpointedAdjoint:
             made.forward, made.checkpoint, n, compression, threads=self._threads, team=self._team
         )
 
-    def _probe(self, budget: int | None) -> tuple[_Made, _Sizes]:
-        """Build on a short ring that takes no more than half of the budget."""
-        analysis = self._analyse(PROBE_RING)
-        self._team = team_of(analysis)
+    def _probe(self, analysis: Analysis, budget: int | None) -> tuple[_Made, _Sizes]:
+        """Prepare what was built, on a ring that takes no more than half of the budget."""
         rings = [field for field in analysis.fields if _follows(field, PROBE_RING)]
         slice_bytes = sum(field.slice_bytes for field in rings)
         ring = PROBE_RING
@@ -635,13 +704,9 @@ class CheckpointedAdjoint:
             (ring,) = self._team.least([ring])
         if ring != PROBE_RING:
             del rings, analysis
-            analysis = self._analyse(ring)
+            analysis = self._together(self._analyse)(ring)
         made = self._finish(analysis, ring)
         return made, _Sizes.of(made)
-
-    def _make(self, ring: int) -> _Made:
-        """Build for a ring length, and prepare the operators once."""
-        return self._finish(self._analyse(ring), ring)
 
     def _analyse(self, ring: int) -> Analysis:
         """Build for a ring length, and read the operators; nothing is allocated."""
@@ -650,16 +715,31 @@ class CheckpointedAdjoint:
     def _finish(self, analysis: Analysis, ring: int) -> _Made:
         """Allocate the fields, compile, and find out the time range."""
         problem = analysis.problem
-        analysis.check_arguments({**self._shared, **self._forward_given}, reverse=False)
-        analysis.check_arguments({**self._shared, **self._reverse_given}, reverse=True)
-        forward = DevitoOperator(problem.forward, analysis.forward.time)
-        reverse = DevitoOperator(problem.reverse, analysis.reverse.time)
-        recompute = None
-        if problem.recompute is not None and analysis.recompute is not None:
-            recompute = DevitoOperator(problem.recompute, analysis.recompute.time)
-        made = _Made(analysis, ring, forward, reverse, recompute)
-        made.forward_range = self._prepare(forward, self._forward_arguments(made, {}))
-        reverse_range = self._prepare(reverse, self._reverse_arguments(made, {}))
+
+        def compiled() -> tuple[_Made, dict[str, Any], dict[str, Any]]:
+            analysis.check_arguments({**self._shared, **self._forward_given}, reverse=False)
+            analysis.check_arguments({**self._shared, **self._reverse_given}, reverse=True)
+            forward = DevitoOperator(problem.forward, analysis.forward.time)
+            reverse = DevitoOperator(problem.reverse, analysis.reverse.time)
+            recompute = None
+            if problem.recompute is not None and analysis.recompute is not None:
+                recompute = DevitoOperator(problem.recompute, analysis.recompute.time)
+            made = _Made(analysis, ring, forward, reverse, recompute)
+            given = self._forward_arguments(made, {}), self._reverse_arguments(made, {})
+            for operator, arguments in zip((forward, reverse), given, strict=True):
+                operator.check_names(arguments)
+            return made, *given
+
+        made, *given = self._together(compiled)()
+        return self._together(self._readied)(made, *given)
+
+    def _readied(
+        self, made: _Made, forward_arguments: Mapping[str, Any], reverse_arguments: Mapping[str, Any]
+    ) -> _Made:
+        """Prepare operators, and find out what their rings retain."""
+        analysis = made.analysis
+        made.forward_range = self._prepare(made.forward, forward_arguments)
+        reverse_range = self._prepare(made.reverse, reverse_arguments)
         made.shift = reverse_range.first - made.forward_range.first
         self._check_ranges(made.forward_range, reverse_range, made.shift)
         made.retained = analysis.retention(made.shift)
@@ -932,7 +1012,7 @@ class CheckpointedAdjoint:
                 None if journal is None else journal.path,
             )
             self._tiers = tiers
-        if journal is not None and self._revolver is not None:
+        if journal is not None:
             journal.finish()
             journal.next_shot()
         self._poison = None
@@ -969,7 +1049,7 @@ class CheckpointedAdjoint:
 
     def _together(self, work: Callable[..., _T]) -> Callable[..., _T]:
         """Return a function that raises in all processes where it raises in one; it must not communicate."""
-        return work if self._team is None else self._team.guarded(work)
+        return together(self._team, work)
 
     def _open_journal(self) -> Journal | None:
         """Return the journal, which is one for all shots; None where none is asked for."""
@@ -981,19 +1061,15 @@ class CheckpointedAdjoint:
     def _written(self) -> list[npt.NDArray[Any]]:
         """Return the arrays that the sweep under way has written, besides the forward rings."""
         made = self._made
-        rings = {field.name for field in made.analysis.fields}
-        found = [
-            array
-            for name, array in made.forward.arrays().items()
-            if made.analysis.forward[name].writes and name not in rings
-        ]
+        sweeps = [(made.forward, made.analysis.forward)]
         if self._reversing:
-            found += [
-                array
-                for name, array in made.reverse.arrays().items()
-                if made.analysis.reverse[name].writes and name not in rings
-            ]
-        return found
+            sweeps.append((made.reverse, made.analysis.reverse))
+        return [
+            array
+            for operator, access in sweeps
+            for name, array in operator.arrays().items()
+            if access[name].writes and not made.in_rings(array)
+        ]
 
     @contextlib.contextmanager
     def _verifying(self, chosen: Plan | None, schedule: Schedule, *, self_check: bool) -> Iterator[None]:
@@ -1018,10 +1094,13 @@ class CheckpointedAdjoint:
 
     def _close_storages(self) -> None:
         """Give the memory of the snapshots back, and remove what is on disk."""
-        for storage in self._storages:
-            storage.close()
-        self._storages = ()
-        self._tiers = ()
+        if self._forced is None:  # what a verification stores is not told of
+            self._compressed = self._compressed_so_far
+        with contextlib.ExitStack() as each:  # goes on to the others where one raises
+            for storage in self._storages:
+                each.callback(storage.close)
+            self._storages = ()
+            self._tiers = ()
 
     def _prepare_poison(self, poison: Poison) -> None:
         """Put x_0 into the fields, find out what the forward operator writes, and poison the rest."""
@@ -1060,6 +1139,30 @@ class _Made:
     shift: int = 0
     retained: Retention = dataclasses.field(default_factory=lambda: Retention(1, 0, 1, ()))
     checkpoint: TimeFunctionCheckpoint = dataclasses.field(init=False)
+    _codes: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def in_rings(self, array: npt.NDArray[Any]) -> bool:
+        """Return whether an array is one of the forward fields' rings, whatever an operator calls it."""
+        rings = (self.checkpoint.ring(field.name)[0] for field in self.checkpoint.fields)
+        return any(np.may_share_memory(array, ring) for ring in rings)
+
+    def identity(self, **operators: DevitoOperator | None) -> dict[str, Any]:
+        """Return what prepared operators compute with, and the code of all, in terms that JSON knows."""
+        if not self._codes:
+            self._codes = {
+                f"code of the {name} operator": digest_of_code(each.operator)
+                for name, each in (
+                    ("forward", self.forward),
+                    ("reverse", self.reverse),
+                    ("recompute", self.recompute),
+                )
+                if each is not None
+            }
+        found: dict[str, Any] = dict(self._codes)
+        for name, operator in operators.items():
+            if operator is not None:
+                found.update(identity_of(name, operator, getattr(self.analysis, name), self.in_rings))
+        return found
 
     @property
     def forward_bytes(self) -> int:
@@ -1151,15 +1254,6 @@ class _Sizes:
         return cls(
             slice_bytes, state_bytes, fixed_bytes + gap * slice_bytes, gap, smallest, least, max_window
         )
-
-
-def _inputs(made: _Made) -> list[npt.NDArray[Any]]:
-    """Return what the forward operator reads and does not write: models, sources."""
-    return [
-        array
-        for name, array in sorted(made.forward.arrays().items())
-        if not made.analysis.forward[name].writes
-    ]
 
 
 def team_of(analysis: Analysis) -> Team | None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from devito.exceptions import ExecutionError
+from devito import configuration
+from devito.exceptions import ExecutionError, InvalidArgument
 from devito.mpi.routines import MPIMsg
 
 from ..checkpoint import Operator
@@ -91,6 +92,37 @@ class DevitoOperator(Operator):
     def known(self) -> frozenset[str]:
         """The names of the arguments that the operator takes."""
         return frozenset(self.operator._known_arguments)
+
+    def values(self) -> dict[str, Any]:
+        """Return the processed value of every parameter, by name: numbers and pointers.
+
+        Raises
+        ------
+        ScheduleError
+            `prepare` was not called.
+        """
+        _ = self.time_range
+        return {name: self._arguments[name] for name in self._names}
+
+    def check_names(self, arguments: Mapping[str, Any]) -> None:
+        """Raise where there are arguments that the operator does not take.
+
+        `prepare` would find that out too, but with a grid that is divided among processes it may only be
+        called by all of them.
+
+        Raises
+        ------
+        devito.exceptions.InvalidArgument
+            An argument is unknown.
+        """
+        if configuration["ignore-unknowns"]:
+            return
+        for name in arguments:
+            if name not in self.known and name != "autotune":
+                raise InvalidArgument(
+                    f"Unrecognized argument {name}: the operator {self.operator.name} takes "
+                    f"{', '.join(sorted(self.known))}"
+                )
 
     def prepare(self, arguments: Mapping[str, Any]) -> TimeRange:
         """Process the arguments of a sweep.
