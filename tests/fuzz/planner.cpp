@@ -107,9 +107,11 @@ void tier_plans(Input& input) {
     problem.overlapped = input.flag();
     problem.interference = input.flag() ? 0.2 : 0.0;
     const bool of_periods = input.flag();
-    if (!of_periods && !wild &&
-        input.rarely(8)) {  // the time of the search depends on the snapshots, not on n
+    if (!of_periods && !wild && input.rarely(8)) {
+        // As long as it may be; with more snapshots only counting them takes longer.
         problem.timesteps = input.between(0, revolve::kMostTimesteps);
+        problem.memory.state = 100;
+        problem.disk_states = input.between(0, 4);
     }
     revolve::TierChoice choice;
     const Outcome outcome =
