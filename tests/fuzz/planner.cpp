@@ -107,12 +107,7 @@ void tier_plans(Input& input) {
     problem.overlapped = input.flag();
     problem.interference = input.flag() ? 0.2 : 0.0;
     const bool of_periods = input.flag();
-    if (!of_periods && !wild && input.rarely(8)) {
-        // As long as it may be; with more snapshots only counting them takes longer.
-        problem.timesteps = input.between(0, revolve::kMostTimesteps);
-        problem.memory.state = 100;
-        problem.disk_states = input.between(0, 4);
-    }
+    if (!of_periods && !wild && input.rarely(8)) problem.timesteps = input.between(0, 20'000);
     revolve::TierChoice choice;
     const Outcome outcome =
         attempt([&] { choice = of_periods ? choose_periodic(problem) : choose_multistage(problem); });

@@ -9,7 +9,6 @@ import random
 import sys
 from pathlib import Path
 
-#: As in target.cpp, whose last byte says, modulo this, which family an input is for.
 FAMILIES = 13
 #: Bytes of the shortest and the longest inputs, and how many there are of each length and family.
 LENGTHS = (8, 16, 32, 64, 128, 256)
