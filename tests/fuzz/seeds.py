@@ -1,6 +1,9 @@
 """Write the inputs that fuzzing begins with: random bytes of some lengths for every family, always the same.
 
-python tests/fuzz/seeds.py build/fuzz/corpus
+    python tests/fuzz/seeds.py build/fuzz/corpus
+
+The last byte says, modulo the number of families, which family of target.cpp an input is for; for plans.py
+the first one does the same.
 """
 
 from __future__ import annotations
