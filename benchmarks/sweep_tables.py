@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 MIB, GIB = 2.0**20, 2.0**30
 
-#: Columns of the tables in Markdown.
+#: Of methods in tables.
 ORDER = (
     "RAM",
     "RAM + disk",
@@ -36,11 +36,18 @@ def print_problems(rows: Sequence[Mapping[str, str]]) -> None:
         ):
             print(line(cells, (*widths, 9, 9, 8, 11)))
         old = {row["limit_slices"]: row for row in mine if row["method"] == "pyrevolve 2.2.8"}
-        for row in mine:
+        for row in sorted(mine, key=place):
             print(line(cells_of(row, stored, old.get(row["limit_slices"])), (*widths, 9, 9, 8, 11)))
         cold = float(stored["seconds_cold"])
         print(f"store-all cold: {cold:.3f} s, {cold / float(stored['seconds']):.2f} x warm")
     check(measured)
+
+
+def place(row: Mapping[str, str]) -> tuple[bool, int, int]:
+    """Return where a row belongs in a table, whenever it was measured."""
+    if row["method"] == "store-all":
+        return False, 0, 0
+    return True, int(row["limit_slices"]), ORDER.index(row["method"])
 
 
 def cells_of(
