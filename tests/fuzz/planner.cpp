@@ -107,7 +107,7 @@ void tier_plans(Input& input) {
     problem.overlapped = input.flag();
     problem.interference = input.flag() ? 0.2 : 0.0;
     const bool of_periods = input.flag();
-    if (!of_periods && !wild && input.rarely(8)) problem.timesteps = input.between(0, 20'000);
+    if (!of_periods && !wild && input.rarely(8)) problem.timesteps = input.between(0, 2000);
     revolve::TierChoice choice;
     const Outcome outcome =
         attempt([&] { choice = of_periods ? choose_periodic(problem) : choose_multistage(problem); });
