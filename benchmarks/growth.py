@@ -319,10 +319,12 @@ def _draw_planning(times: Any, memory: Any, rows: Sequence[Mapping[str, str]]) -
         n = [int(row["n"]) for row in mine]
         label = f"{slices} slices" + (f" and {disk} of disk" if disk else "")
         times.plot(n, [float(row["seconds"]) * 1e3 for row in mine], label=label, **style)
-        memory.plot(n, [int(row["grown_bytes"]) / 1024 for row in mine], label=label, **style)
+        memory.plot(n, [int(row["grown_bytes"]) / 1024 for row in mine], **style)
         traced = [int(row["traced_bytes"]) / 1024 for row in mine]
         memory.plot(n, traced, linestyle=":", color=style["color"])
-    what_of_memory = "memory to plan [KiB]: growth of the process,\ndotted: Python's objects"
+    what_of_memory = (
+        "memory to plan [KiB], budgets as at left:\ngrowth of the process; dotted: Python's objects"
+    )
     for axis, what in ((times, "time to plan [ms]"), (memory, what_of_memory)):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
