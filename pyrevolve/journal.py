@@ -238,6 +238,13 @@ class Journal:
         """Take notice that the reverse sweep begins: its entries tell of `reverse_inputs` too."""
         self._fingerprint = {**self._fingerprint, **_as_json(self.reverse_inputs)}
 
+    @contextlib.contextmanager
+    def resuming(self) -> Iterator[None]:
+        """Put back what an entry holds of the reverse sweep; where that fails, `finish` leaves it alone."""
+        self._accepted = False
+        yield
+        self._accepted = True
+
     # --- writing --------------------------------------------------------------------------------------------
 
     @property

@@ -628,7 +628,8 @@ class Revolver:
             if self._journal is not None:
                 self._journal.turn()
                 if self._entry is not None and self._entry.sweep != "forward":
-                    begin = self._together(self._reload)(self._journal, self._entry)
+                    with self._journal.resuming():
+                        begin = self._together(self._reload)(self._journal, self._entry)
                     self._instructions = self._follow(self._schedule, begin)
             self._run(self._instructions, Kind.END)
             if self._journal is not None:
