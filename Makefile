@@ -143,7 +143,10 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/machine.py
 	.venv/bin/python benchmarks/schedules.py
 	.venv/bin/python benchmarks/gradient.py $(ARGS)
-	.venv/bin/pip install --quiet --disable-pip-version-check '.[disk,zfp]'
+	.venv/bin/pip install --quiet --disable-pip-version-check '.[disk,zfp,plot]' 'checkpoint-schedules==1.0.4'
+	.venv/bin/python benchmarks/memory_sweep.py
+	.venv/bin/python benchmarks/memory_sweep.py --figures
+	.venv/bin/python benchmarks/growth.py
 	.venv/bin/python benchmarks/storage.py $(BENCH_MODEL)
 
 dist: .venv-lint/installed
