@@ -157,6 +157,8 @@ dist: .venv-lint/installed
 wheels: dist
 	$(LINT)/python $(PIP_INSTALL) 'cibuildwheel>=4.3'
 	$(LINT)/cibuildwheel --output-dir wheelhouse dist/pyrevolve-*.tar.gz
+	PYREVOLVE_STABLE_ABI=1 CIBW_BUILD="cp312-* cp313-* cp314-*" \
+	    $(LINT)/cibuildwheel --output-dir wheelhouse dist/pyrevolve-*.tar.gz
 
 clean:
 	rm -rf build dist wheelhouse *.egg-info

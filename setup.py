@@ -6,7 +6,7 @@ Environment variables, for developers and releases:
     Comma-separated sanitizers, such as ``address,undefined``: builds with them into ``build/sanitize``.
 ``PYREVOLVE_STABLE_ABI``
     ``1`` builds, in ``build/stable``, for CPython's stable ABI: one wheel for CPython 3.12 and later. Without
-    it, what is built is for the interpreter that builds.
+    it, what is built is for the interpreter that builds, and somewhat faster.
 """
 
 import os
