@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from .costs import Costs
 from .crevolve import Content, Instruction, Kind
 from .errors import StorageFullError
-from .lookahead import LookAhead
+from .lookahead import announced
 from .schedules import Multistage, Revolve, Schedule
 from .storage import Storage
 
@@ -86,8 +86,6 @@ class Course(Iterator[Any]):
         out when the next is asked for.
     replanned : int
         How often what was left was planned anew.
-    forward_steps : int
-        Timesteps run so far.
     """
 
     def __init__(
@@ -123,7 +121,6 @@ class Course(Iterator[Any]):
         #: Tiers in which the snapshot that is to be saved was found not to fit.
         self._tried: set[int] = set()
         self.replanned = 0
-        self.forward_steps = 0
         self.standing = Standing({}, 0, 0, None) if begin is None else begin
         #: Where the slots of the schedule are.
         self._places: dict[tuple[int, int], Place] = {}
@@ -169,7 +166,6 @@ class Course(Iterator[Any]):
         if kind is Kind.FORWARD:
             assert done.start is not None
             assert done.stop is not None
-            self.forward_steps += done.stop - done.start
             self._spent += costs.forward_call + costs.forward_step * (done.stop - done.start)
             position = done.stop
         elif kind is Kind.REVERSE:
@@ -386,10 +382,7 @@ class Course(Iterator[Any]):
         self._present = schedule
         self._spent = 0.0
         self._counted_on = sum(tier.peak for tier in schedule.counts.tiers)
-        self._source: Iterator[Any] = iter(schedule)
-        ahead = [storage.ahead for storage in self._storages]
-        if any(ahead):
-            self._source = LookAhead(self._source, ahead, self._announce)
+        self._source: Iterator[Any] = announced(iter(schedule), self._storages, self._announce)
 
     def _announce(self, tier: int, slot: int) -> None:
         place = self._places.get((tier, slot))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .crevolve import Kind
+from .storage import Storage
 
-__all__ = ["LookAhead"]
+__all__ = ["LookAhead", "announced"]
 
 #: No more instructions than this are drawn from the schedule ahead of time.
 _HORIZON = 2048
@@ -110,3 +111,21 @@ class LookAhead:
                 waiting.popleft()
                 self._announce(tier, slot)
                 self._announced[tier] += 1
+
+
+def announced(
+    instructions: Iterator[Any], storages: Sequence[Storage], announce: Callable[[int, int], object]
+) -> Iterator[Any]:
+    """Return instructions whose loads are announced ahead of time, where that is of use to any storage.
+
+    Parameters
+    ----------
+    instructions : iterator of Instruction
+        The schedule.
+    storages : sequence of Storage
+        By tier.
+    announce : callable
+        As of `LookAhead`.
+    """
+    ahead = [storage.ahead for storage in storages]
+    return LookAhead(instructions, ahead, announce) if any(ahead) else instructions

@@ -35,7 +35,7 @@ from .course import Course, Place, Standing
 from .crevolve import Content, Kind
 from .errors import JournalError, ScheduleError, StorageFullError
 from .journal import Arrays, Entry, Journal, Journalled, arrays_of, digest_of
-from .lookahead import LookAhead
+from .lookahead import announced
 from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
@@ -761,11 +761,8 @@ class Revolver:
             if self._journal is None:
                 return self._course
             return Journalled(self._course, self._journal, self._write_entry)
-        ahead = [storage.ahead for storage in self._storages]
-        if any(ahead):
-            storages = self._storages
-            return LookAhead(iter(schedule), ahead, lambda tier, slot: storages[tier].prefetch(slot))
-        return iter(schedule)
+        storages = self._storages
+        return announced(iter(schedule), storages, lambda tier, slot: storages[tier].prefetch(slot))
 
     # --- resuming -------------------------------------------------------------------------------------------
 

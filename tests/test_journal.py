@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import itertools
 import json
 import os
+import platform
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -610,6 +613,49 @@ def test_schedule_that_cannot_be_gone_on_with_is_refused(schedule, tmp_path):
     assert not folder.exists()
 
 
+def lossy():
+    pytest.importorskip("numcodecs", reason='needs numcodecs: pip install "pyrevolve[compression]"')
+    from pyrevolve.compression import rounded
+
+    return rounded(8)
+
+
+def of_ones_own():
+    class Mine:
+        def encode(self, buf):
+            return bytes(buf)
+
+        def decode(self, buf, out=None):
+            out[...] = np.frombuffer(buf, out.dtype).reshape(out.shape)
+
+    return Mine()
+
+
+@pytest.mark.parametrize("codec", [lossy, of_ones_own])
+@pytest.mark.parametrize("where", ["compression", "storage"])
+def test_lossy_compression_is_refused(codec, where, folder):
+    """Another schedule, after a kill, lets other states go through the codec."""
+    case, compression = MULTISTAGE, codec()
+    wave = case.wave()
+    if where == "compression":
+        options = {"n_timesteps": case.n, "memory": 6000, "compression": compression, "schedule": None}
+    else:
+        like = WaveCheckpoint(wave).arrays(0)
+        options = {"storage": [MemoryStorage(2, like, compression=compression), MemoryStorage(3, like)]}
+    with pytest.raises(ValueError, match=r"resume= and lossy compression, here .*, exclude each other"):
+        case.revolver(wave, folder, **options)
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_codec_that_is_said_to_be_exact_is_taken(folder):
+    from pyrevolve.compression import Compression
+
+    like = WaveCheckpoint(MULTISTAGE.wave()).arrays(0)
+    exact = Compression(codec=of_ones_own(), lossless=True)
+    with MemoryStorage(2, like, compression=exact) as first, MemoryStorage(3, like) as second:
+        assert finished(MULTISTAGE, folder, storage=[first, second])[0] == MULTISTAGE.expected()
+
+
 @pytest.mark.parametrize("interval", [-1.0, float("nan")])
 def test_interval_is_no_negative_number(interval, tmp_path):
     with pytest.raises(ValueError, match="resume_interval must be >= 0 seconds, got"):
@@ -893,3 +939,164 @@ def test_names_of_files_are_what_a_listing_shows(folder):
     with contextlib.closing(Journal(folder, interval=0.0)) as journal:
         assert journal.path == str(folder)
     assert finished(MULTISTAGE, folder)[0] == MULTISTAGE.expected()
+
+
+# --- the end ------------------------------------------------------------------------------------------------
+
+
+def test_directory_that_is_gone_does_not_hide_what_happened(folder):
+    """The exception of the operator is what is seen, and the lock is given back."""
+    wave = MULTISTAGE.wave()
+    revolver = MULTISTAGE.revolver(wave, folder, resume_interval=1e9)
+
+    def fail():
+        with revolver:
+            wave.set_initial()
+            revolver.apply_forward()
+            shutil.rmtree(folder)
+            wave.tick = raise_broken
+            revolver.apply_reverse()
+
+    def raise_broken():
+        raise BrokenError
+
+    with pytest.raises(BrokenError):
+        fail()
+    revolver.close()
+    assert finished(MULTISTAGE, folder)[0] == MULTISTAGE.expected()
+
+
+def test_close_that_fails_does_not_hide_what_happened(folder, monkeypatch, caplog):
+    wave = MULTISTAGE.wave()
+
+    def close():
+        raise OSError("the disk is gone")
+
+    def fail(error):
+        with MULTISTAGE.revolver(wave, folder / str(error)) as revolver:
+            monkeypatch.setattr(revolver._journal, "close", close)
+            if error:
+                raise BrokenError
+
+    with pytest.raises(BrokenError):
+        fail(True)
+    assert "the disk is gone" in caplog.text
+    with pytest.raises(OSError, match="the disk is gone"):
+        fail(False)
+
+
+def test_revolver_that_nobody_has_any_more_gives_the_journal_back(folder):
+    """And its entries stay, as after a kill."""
+    wave = MULTISTAGE.wave()
+    revolver = MULTISTAGE.revolver(wave, folder)
+    break_at(wave, 30)
+    with pytest.raises(BrokenError):
+        carry_out(revolver, wave)
+    del revolver
+    gc.collect()
+    result, steps = finished(MULTISTAGE, folder)
+    assert result == MULTISTAGE.expected()
+    assert steps < MULTISTAGE.revolver(MULTISTAGE.wave()).schedule.forward_steps
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system with fork")
+@pytest.mark.parametrize("call", ["close", "reset", "apply_forward"])
+def test_fork_leaves_the_journal_to_the_parent(call, folder):
+    wave = MULTISTAGE.wave()
+    with MULTISTAGE.revolver(wave, folder) as revolver:
+        wave.set_initial()
+        if call == "reset":
+            revolver.apply_forward()
+        before = sorted(folder.iterdir())
+        pid = os.fork()
+        if pid == 0:
+            status = 2
+            try:
+                getattr(revolver, call)()
+                status = 0
+            except (JournalError, StorageError):
+                status = 1
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == (call != "close")
+        assert sorted(folder.iterdir()) == before
+        with pytest.raises(JournalError, match="another process uses the journal"):
+            Journal(folder, interval=0.0)
+        if call != "reset":
+            revolver.apply_forward()
+        wave.gradient[:] = wave.adjoint[:] = 0.0
+        wave.start_adjoint()
+        revolver.apply_reverse()
+        assert result(wave) == MULTISTAGE.expected()
+    assert not folder.exists()
+
+
+def test_journal_that_was_refused_stays_after_reset(folder):
+    interrupted(MULTISTAGE, folder, 30, resume_key="a")
+    before = {path.name: path.read_bytes() for path in folder.glob("entry-*")}
+    wave = MULTISTAGE.wave()
+    with MULTISTAGE.revolver(wave, folder, resume_key="b") as revolver:
+        for _ in range(2):
+            with pytest.raises(JournalError, match="of another run"):
+                carry_out(revolver, wave)
+            revolver.reset()
+    assert {path.name: path.read_bytes() for path in folder.glob("entry-*")} == before
+    assert finished(MULTISTAGE, folder, resume_key="a")[0] == MULTISTAGE.expected()
+
+
+def test_process_may_go_to_another_directory(tmp_path, monkeypatch):
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    wave = MULTISTAGE.wave()
+    options = {"resume": "journal", "resume_arrays": wave.arrays, "resume_interval": 0.0}
+    with MULTISTAGE.revolver(wave, **options) as revolver:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert carry_out(revolver, wave) == MULTISTAGE.expected()
+        assert (tmp_path / "here" / "journal").is_dir()
+    assert not list((tmp_path / "here").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks as POSIX has them")
+def test_journal_is_no_orphan_whatever_it_is_called(tmp_path):
+    """Nor is its file of snapshots, which is locked as long as somebody uses it."""
+    for name in ("journal", "17-a_b2cd3e"):
+        folder = tmp_path / f"pyrevolve-{platform.node()}-{name}"
+        wave = MULTISTAGE.wave()
+        with MULTISTAGE.revolver(wave, folder) as revolver:
+            wave.set_initial()
+            revolver.apply_forward()
+            DiskStorage(1, [np.zeros(3)], directory=tmp_path).close()
+            assert folder.exists()
+            wave.start_adjoint()
+            revolver.apply_reverse()
+            assert result(wave) == MULTISTAGE.expected()
+
+
+def test_entries_are_read_and_written_in_pieces(folder):
+    """Large arrays are not copied as a whole, contiguous or not."""
+    wave = MULTISTAGE.wave()
+    large = [np.zeros(3 << 20), np.zeros((2 << 20, 2))[:, 0], np.zeros((0, 3)), np.zeros(())]
+
+    def arrays():
+        return [*wave.arrays(), *large]
+
+    peaks = []
+    for at in (30, 10**9):
+        break_at(wave, at)
+        for number, array in enumerate(large):
+            array[...] = number + 1 if at == 30 else -1
+        with MULTISTAGE.revolver(wave, folder, resume_arrays=arrays, resume_interval=1e9) as revolver:
+            revolver._journal._interval = 0.0 if at == 30 else 1e9
+            tracemalloc.start()
+            try:
+                wave.set_initial()
+                with contextlib.suppress(BrokenError):
+                    revolver.apply_forward()
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+            assert all((array == number + 1).all() for number, array in enumerate(large))
+    assert max(peaks) < 18 << 20  # two pieces

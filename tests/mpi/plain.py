@@ -33,7 +33,7 @@ from mpi4py import MPI
 from test_revolver import Forward, Reverse
 
 import pyrevolve.storage.file
-from pyrevolve import Costs, DiskStorage, MemoryStorage, Multistage, Revolver
+from pyrevolve import Costs, DiskStorage, Kind, MemoryStorage, Multistage, Revolver
 from pyrevolve.errors import StorageFullError
 from pyrevolve.journal import Journal
 
@@ -268,7 +268,7 @@ def resumed(folder, kind="never", at=0, rank=-1, hesitate=0.0):
     schedule = Multistage(N, 1, 4, window=2)
     with revolver(wave, schedule=schedule, resume=os.path.join(folder, "journal")) as driver:
         found = carry_out(driver, wave)
-        steps = driver._course.forward_steps
+        steps = driver.profiler[Kind.FORWARD].steps
     COMM.Barrier()
     left = os.listdir(folder)
     return {
