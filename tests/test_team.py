@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import random
+import re
 import sys
 import threading
 
@@ -531,6 +532,176 @@ def test_costs_that_were_measured_in_each_process_do_not_lead_to_different_plans
     assert outcomes == [outcomes[0]] * size
     assert outcomes[0][0]
     assert outcomes[0][1] > 0
+
+
+# --- what is wrong in one process ---------------------------------------------------------------------------
+
+
+class NoData(PeerCheckpoint):
+    def get_data(self, t):
+        raise BrokenError
+
+
+class NegativeWindow(PeerCheckpoint):
+    window_bytes = -1
+
+
+class WiderWindow(PeerCheckpoint):
+    def __init__(self, wave):
+        super().__init__(wave)
+        self.window += 1
+
+
+BUDGET = {"n_timesteps": N, "memory": 30_000}
+JOURNAL = {"schedule": SCHEDULE, "resume": "journal", "resume_arrays": []}
+#: What one process gives, what all others give, and the error of that one.
+WRONG = {
+    "memory": (BUDGET, {"memory": "banana"}, ValueError),
+    "disk": ({**BUDGET, "disk": "1 MB"}, {"disk": "-1 MB"}, ValueError),
+    "n_checkpoints": ({"n_timesteps": N, "n_checkpoints": 3}, {"n_checkpoints": 0}, ValueError),
+    "n_timesteps": (BUDGET, {"n_timesteps": None}, TypeError),
+    "compression": ({**BUDGET, "compression": "zstd"}, {"compression": "zip"}, ValueError),
+    "checkpoint": (BUDGET, {"checkpoint": "none"}, TypeError),
+    "get_data": (BUDGET, {"checkpoint": NoData}, BrokenError),
+    "window_bytes": (BUDGET, {"checkpoint": NegativeWindow}, ValueError),
+    "threads": (BUDGET, {"threads": 0}, ValueError),
+    "timeline": (BUDGET, {"timeline": 17}, TypeError),
+    "progress": (BUDGET, {"progress": 17}, TypeError),
+    "resume_arrays": (JOURNAL, {"resume_arrays": None}, TypeError),
+    "resume_interval": (JOURNAL, {"resume_interval": -1.0}, ValueError),
+}
+
+
+@teams
+@pytest.mark.parametrize("what", WRONG)
+def test_argument_that_is_wrong_in_one_process_is_an_error_of_all(size, what, tmp_path):
+    if what == "compression":
+        pytest.importorskip("numcodecs", reason='needs numcodecs: pip install "pyrevolve[compression]"')
+    right, wrong, error = WRONG[what]
+
+    def work(comm):
+        options = {**right, **(wrong if comm.rank == 1 else {})}
+        if "resume" in options:
+            options["resume"] = tmp_path / "journal"
+        if "disk" in options:
+            options["disk_dir"] = tmp_path
+        checkpoint, *operators = parts(PeerWave(comm, N))
+        made = options.pop("checkpoint", None)
+        if made is not None:
+            checkpoint = made if isinstance(made, str) else made(checkpoint.wave)
+        try:
+            Revolver(checkpoint, *operators, comm=comm, **options)
+        finally:
+            assert Team(comm).least([comm.rank]) == [0]  # they are still in step
+
+    assert_told(World(size).run(work), [1], error)
+    assert not list(tmp_path.iterdir())
+
+
+#: What one process gives, what all others give, and what the error of all says.
+DIFFERENT = {
+    "n_timesteps": (BUDGET, {"n_timesteps": N + 1}, "n_timesteps must be the same .* 10 in process 0 and 11"),
+    "n_checkpoints": ({"n_timesteps": N, "n_checkpoints": 3}, {"n_checkpoints": 4}, "n_checkpoints must be"),
+    "schedule": ({"schedule": SCHEDULE}, {"schedule": Multistage(N, 2, 3, window=2)}, "schedule must be"),
+    "initial state": ({**BUDGET, "initial_state": "free"}, {"initial_state": None}, "initial_state must be"),
+    "window": (BUDGET, {"checkpoint": WiderWindow}, "the window of the checkpoint must be"),
+    "memory": (BUDGET, {"memory": None}, "whether memory= is given must be"),
+    "disk": ({**BUDGET, "disk": 50_000}, {"disk": None}, "whether disk= is given must be"),
+    "resume": (JOURNAL, {"resume": None, "resume_arrays": None}, "whether resume= is given must be"),
+    "compression": ({**BUDGET, "compression": "zstd"}, {"compression": "lz4"}, "compression must be"),
+    "slots": ({"schedule": SCHEDULE, "slots": (1, 3)}, {"slots": (1, 5)}, "slots of the storages.* must be"),
+    "elastic": ({"schedule": SCHEDULE, "slots": (1, 3)}, {"slots": (None, 3)}, "slots of the storages"),
+}
+
+
+@teams
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_what_must_be_the_same_and_is_not_is_an_error_of_all(size, what, tmp_path):
+    if what == "compression":
+        pytest.importorskip("numcodecs", reason='needs numcodecs: pip install "pyrevolve[compression]"')
+    usual, other, message = DIFFERENT[what]
+
+    def work(comm):
+        options = {**usual, **(other if comm.rank == size - 1 else {})}
+        wave = PeerWave(comm, N)
+        if options.get("resume"):
+            options["resume"] = tmp_path / "journal"
+        if options.get("disk"):
+            options["disk_dir"] = tmp_path
+        slots = options.pop("slots", None)
+        if slots is not None:
+            like = PeerCheckpoint(wave).arrays(0)
+            options["storage"] = [
+                MemoryStorage(count, like, room=None if count else 50_000) for count in slots
+            ]
+        checkpoint, *operators = parts(wave)
+        checkpoint = options.pop("checkpoint", PeerCheckpoint)(wave)
+        Revolver(checkpoint, *operators, comm=comm, **options)
+
+    outcomes = World(size).run(work)
+    for outcome in outcomes:
+        assert isinstance(outcome, ValueError), outcomes
+        assert re.search(message, str(outcome))
+        assert str(outcome) == str(outcomes[0])
+    assert not list(tmp_path.iterdir())
+
+
+@teams
+def test_values_that_are_the_same_are_agreed_upon(size):
+    def work(comm):
+        team = Team(comm)
+        team.agree(one=1, two=["a", None])
+        team.agree()
+        with pytest.raises(ValueError, match=f"rank must be the same .* 0 in process 0 and {1} in process 1"):
+            team.agree(one=1, rank=comm.rank)
+        return team.least([comm.rank])
+
+    assert World(size).run(work) == [[0]] * size
+
+
+@teams
+@pytest.mark.parametrize("what", ["clear", "finish", "give up"])
+def test_failure_between_sweeps_in_one_process_is_raised_in_all(size, what, tmp_path):
+    """Storages that cannot be emptied, entries that cannot be removed; after that the next shot is right."""
+
+    def work(comm):
+        wave = PeerWave(comm, N)
+        right = expected(comm)
+        broken = comm.rank == 1
+
+        def fail(*arguments, **options):
+            raise BrokenError
+
+        with Revolver(
+            *parts(wave),
+            schedule=SCHEDULE,
+            comm=comm,
+            resume=tmp_path / "journal",
+            resume_arrays=wave.arrays,
+            resume_interval=0.0,
+        ) as driver:
+            wave.gradient[:] = wave.adjoint[:] = 0.0
+            wave.set_initial()
+            with pytest.MonkeyPatch.context() as patch:
+                if what == "give up" and broken:
+                    patch.setattr(driver._journal, "_remove_entries", fail)
+                try:
+                    driver.apply_forward()
+                    wave.start_adjoint()
+                    if what == "finish" and broken:
+                        patch.setattr(driver._journal, "_finish", fail)
+                    driver.apply_reverse()
+                    if what == "clear" and broken:
+                        patch.setattr(driver.storages[1], "clear", fail)
+                    driver.reset()
+                except (BrokenError, PeerError) as error:
+                    caught = error
+            driver.reset()
+            assert carry_out(driver, wave) == right
+        raise caught
+
+    assert_told(World(size).run(work), [1])
+    assert not (tmp_path / "journal").exists()
 
 
 def test_team_of_one_is_none(tmp_path):
