@@ -21,7 +21,7 @@ from mpi_launch import finish
 pytestmark = pytest.mark.processes
 
 HERE = Path(__file__).resolve().parent / "mpi"
-PLAIN, ACOUSTIC = HERE / "plain.py", HERE / "acoustic.py"
+PLAIN, ACOUSTIC, RESUMED = HERE / "plain.py", HERE / "acoustic.py", HERE / "resumed.py"
 both = pytest.mark.parametrize("size", [2, 3])
 
 
@@ -245,6 +245,49 @@ def test_gradient_is_that_of_store_all_however_halos_are_exchanged(mode, launch,
     assert status == 0, errors
     for each in json.loads(written.splitlines()[-1]):
         assert all(each[how]["equal"] == [True, True] for how in ("measured", "disk", "compression"))
+
+
+@pytest.mark.devito
+def test_what_is_wrong_in_one_process_is_an_error_of_all(divided):
+    own = {"memory": "ValueError", "initial": "ValueError", "forward": "InvalidArgument"}
+    own["reverse"] = "InvalidArgument"
+    for rank, each in enumerate(divided[0]):
+        found = each["wrong"]
+        for what, error in own.items():
+            assert found[what] == ([error, None] if rank == 1 else ["PeerError", 1])
+        for what in ("window", "adjoint", "snapshots", "disk", "timesteps"):
+            assert found[what] == ["ValueError", None]
+        assert found["right"]
+
+
+def resume_acoustic(launch, folder, kill_at=0, rank=0):
+    """Run a shot with a journal in two processes, one of which may be killed; return what it comes to."""
+    status, written, errors = finish(launch(2, RESUMED, str(folder), str(kill_at), str(rank)))
+    lines = written.splitlines()
+    assert lines or (status != 0 and kill_at), errors
+    return json.loads(lines[0]) if lines else None
+
+
+@pytest.mark.slow
+@pytest.mark.devito
+@pytest.mark.parametrize("seed", range(2))
+def test_gradient_of_a_divided_grid_is_that_of_store_all_after_kills(seed, launch, tmp_path):
+    """Bit for bit, whichever process is killed in whichever call of an operator."""
+    pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
+    generator = random.Random(seed)
+    first = resume_acoustic(launch, tmp_path)
+    assert all(each["right"] and not each["resumed"] for each in first)
+    kills = resumed = 0
+    while kills < 6:
+        at = 1 + int(generator.random() * first[0]["calls"])
+        found = resume_acoustic(launch, tmp_path, at, generator.randrange(2))
+        kills += found is None
+        if found is not None or kills == 6:
+            found = found or resume_acoustic(launch, tmp_path)
+            assert all(each["right"] for each in found)
+            assert os.listdir(tmp_path) == []
+            resumed += found[0]["resumed"]
+    assert resumed > 0
 
 
 @pytest.mark.devito

@@ -684,7 +684,10 @@ def test_failure_between_sweeps_in_one_process_is_raised_in_all(size, what, tmp_
             wave.set_initial()
             with pytest.MonkeyPatch.context() as patch:
                 if what == "give up" and broken:
-                    patch.setattr(driver._journal, "_remove_entries", fail)
+                    remove = driver._journal._remove_entries
+                    patch.setattr(
+                        driver._journal, "_remove_entries", lambda but: (fail if but else remove)(but)
+                    )
                 try:
                     driver.apply_forward()
                     wave.start_adjoint()

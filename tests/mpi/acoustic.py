@@ -94,6 +94,40 @@ def missing(folder):
     return None
 
 
+def wrong(folder):
+    """Return what is raised where one process gives an argument that nobody takes, or other ones than others.
+
+    After each of them, a shot of the same object is right.
+    """
+    mine = COMM.rank == 1
+    found = {}
+
+    def caught(what, work):
+        try:
+            work()
+        except Exception as error:
+            found[what] = [type(error).__name__, getattr(error, "rank", None)]
+
+    def make(**options):
+        return CheckpointedAdjoint(build, arguments=CASE.arguments, **options)
+
+    caught("memory", lambda: make(memory="banana" if mine else 8 * SLICE))
+    caught("window", lambda: make(n_checkpoints=2, window=1000 if mine else 1000.5))
+    caught("initial", lambda: make(n_checkpoints=2, window=4, initial="ones" if mine else "zeros"))
+    caught("adjoint", lambda: make(n_checkpoints=2, window=4, adjoint="keep" if mine else "zeros"))
+    caught("snapshots", lambda: make(n_checkpoints=3 if mine else 2, window=4))
+    caught("disk", lambda: make(memory=30 * SLICE, disk=None if mine else "1 MB"))
+    with make(n_checkpoints=2, window=4) as adjoint:
+        expected = shot(adjoint)
+        caught("forward", lambda: adjoint.forward(**({"nonsense": 3} if mine else {})))
+        right = np.array_equal(shot(adjoint), expected)
+        caught("timesteps", lambda: adjoint.forward(time_M=N - 2 * mine))
+        adjoint.forward()
+        caught("reverse", lambda: adjoint.reverse(**({"nonsense": 3} if mine else {})))
+        found["right"] = right and np.array_equal(shot(adjoint), expected)
+    return found
+
+
 def main(folder):
     expected = shot(Stored())
     disk = os.path.join(folder, "disk")
@@ -109,6 +143,7 @@ def main(folder):
             costs=Costs(forward_step=1.0, reverse_step=1.0, save=1e-3, load=1e-3),
         ),
         "missing": missing(folder),
+        "wrong": wrong(folder),
         "left": os.listdir(disk),
     }
     (gradient,) = CASE.results
