@@ -52,18 +52,18 @@ void online(Input& input) {
         });
         return require_outcome(outcome, is_legal(problem), false, "online run");
     }
-    const std::int64_t snapshots = (free ? 0 : 1) + input.between(0, 12);
+    const std::int64_t snapshots = (free ? 0 : 1) + input.between(0, 8);
     const revolve::WindowModel model = input.model(input.rarely(8) ? 60 : 6);
     revolve::OnlineForward run(snapshots, model, free, rule);
     // How long the run is the machine need not know: what lies behind the last goal is not asked for.
-    constexpr std::int64_t longest = 600;
+    constexpr std::int64_t longest = 300;
     std::int64_t goal = 0;
     std::vector<revolve::Instruction> taken;
     revolve::Instruction instruction;
     bool last = false;
     while (input.left() && !last) {
         last = input.rarely(4);
-        goal += input.rarely(8) ? input.between(0, 150) : input.between(0, 12);
+        goal += input.rarely(8) ? input.between(0, 100) : input.between(0, 8);
         if (goal > longest) return;
         if (input.rarely(8) && goal > 0) refuse(run, run.goal() - 1, last, Outcome::invalid);
         if (input.rarely(16)) refuse(run, revolve::kMostTimesteps + 1, last, Outcome::invalid);

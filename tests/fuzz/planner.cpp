@@ -50,8 +50,8 @@ bool same(double a, double b) {
 }  // namespace
 
 void window_plan(Input& input) {
-    const bool wild = input.rarely(4);
-    const std::int64_t n = wild ? input.between(0, 1 << 20) : input.between(0, 30);
+    const bool wild = input.rarely(8);
+    const std::int64_t n = wild ? input.between(0, 1 << 16) : input.between(0, 20);
     const std::int64_t lookback = input.between(0, 4);
     const std::int64_t lag = lookback == 0 ? 1 : input.between(0, 1);
     const bool free = input.flag();
@@ -94,7 +94,7 @@ void window_plan(Input& input) {
 void tier_plans(Input& input) {
     const bool wild = input.rarely(3);
     revolve::TierProblem problem{};
-    problem.timesteps = input.rarely(16) ? input.between(0, 300) : input.between(0, 20);
+    problem.timesteps = input.rarely(32) ? input.between(0, 300) : input.between(0, 12);
     problem.lookback = input.between(0, 4);
     problem.lag = problem.lookback == 0 ? 1 : input.between(0, 1);
     problem.free_initial_state = input.flag();
@@ -107,7 +107,7 @@ void tier_plans(Input& input) {
     problem.overlapped = input.flag();
     problem.interference = input.flag() ? 0.2 : 0.0;
     const bool of_periods = input.flag();
-    if (!of_periods && !wild && input.rarely(8)) problem.timesteps = input.between(0, 2000);
+    if (!of_periods && !wild && input.rarely(8)) problem.timesteps = input.between(0, 300);
     revolve::TierChoice choice;
     const Outcome outcome =
         attempt([&] { choice = of_periods ? choose_periodic(problem) : choose_multistage(problem); });

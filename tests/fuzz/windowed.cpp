@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "revolve/multistage.hpp"
 #include "revolve/windowed_schedule.hpp"
@@ -117,7 +118,8 @@ bool is_legal(const revolve::Layout& layout, std::int64_t timesteps) {
 }
 
 /// A layout that a run of the problem may or may not have come to.
-revolve::Layout layout_of(Input& input, const WindowedProblem& problem) {
+revolve::Layout layout_of(Input& input, const WindowedProblem& problem,
+                          const std::vector<std::int64_t>& capacities) {
     revolve::Layout layout;
     const std::int64_t n = problem.timesteps;
     layout.turned = input.flag();
@@ -127,11 +129,15 @@ revolve::Layout layout_of(Input& input, const WindowedProblem& problem) {
     layout.remaining = !layout.turned ? n : input.rarely(16) ? input.wild() : input.between(0, n);
     const std::int64_t count = input.between(0, problem.snapshots + (input.rarely(8) ? 1 : 0));
     std::int64_t t = 0;
+    std::vector<std::int64_t> used(capacities.size(), 0);
     for (std::int64_t i = 0; i < count; ++i) {
         t += input.between(input.rarely(16) ? -1 : i == 0 ? 0 : 1, 9);
-        const std::int64_t slot =
-            input.rarely(16) ? input.between(0, std::max<std::int64_t>(0, problem.snapshots - 1)) : i;
-        layout.stored.push_back({t, 0, slot});
+        std::size_t tier = used.size() > 1 && input.flag() ? 1 : 0;
+        if (used[tier] == capacities[tier]) tier = used.size() - 1 - tier;
+        const std::int64_t last = std::max<std::int64_t>(0, capacities[tier] - 1);
+        const std::int64_t slot = input.rarely(16) ? input.between(0, last) : used[tier];
+        ++used[tier];
+        layout.stored.push_back({t, static_cast<std::int32_t>(tier), slot});
     }
     return layout;
 }
@@ -139,9 +145,16 @@ revolve::Layout layout_of(Input& input, const WindowedProblem& problem) {
 }  // namespace
 
 void from_layout(Input& input) {
-    const WindowedProblem problem = problem_of(input, 60);
-    const MachineModel model{
-        problem.timesteps, problem.model, problem.free_initial_state, {problem.snapshots}};
+    const WindowedProblem problem = problem_of(input, 40);
+    MachineModel model{problem.timesteps, problem.model, problem.free_initial_state, {problem.snapshots}};
+    // The tier of the i-th snapshot from the left; none: all are in tier 0.
+    std::vector<std::int32_t> tiers;
+    if (input.flag()) {
+        const std::int64_t on_disk = input.between(0, problem.snapshots);
+        model.capacities = {problem.snapshots - on_disk, on_disk};
+        tiers.assign(static_cast<std::size_t>(problem.snapshots), 0);
+        std::fill_n(tiers.begin(), on_disk, 1);
+    }
     revolve::Layout layout;
     std::int64_t enough = -1;  // forward steps with which it can be done; -1: not known
     if (input.flag()) {
@@ -149,7 +162,7 @@ void from_layout(Input& input) {
         WindowedProblem other = problem;
         const std::int64_t least = problem.free_initial_state ? 0 : 1;
         other.snapshots = input.between(least, std::max(least, problem.snapshots));
-        const auto schedule = windowed_schedule(other);
+        const auto schedule = windowed_schedule(other, tiers);
         Machine machine(model);
         const std::int64_t taken = input.between(0, 400);
         if (machine.run(*schedule, taken)) return;
@@ -158,13 +171,13 @@ void from_layout(Input& input) {
         machine.run(*schedule, 1'000'000);
         enough = machine.done().forward_steps - before;
     } else {
-        layout = layout_of(input, problem);
+        layout = layout_of(input, problem, model.capacities);
     }
     const bool legal = is_legal(layout, problem.timesteps) &&
                        static_cast<std::int64_t>(layout.stored.size()) <= problem.snapshots;
     std::unique_ptr<revolve::Schedule> schedule;
     std::unique_ptr<revolve::Schedule> again;
-    const Outcome outcome = attempt([&] { schedule = windowed_schedule(problem, layout); });
+    const Outcome outcome = attempt([&] { schedule = windowed_schedule(problem, layout, tiers); });
     if (!legal) return require(outcome == Outcome::invalid, "a layout that cannot be is not refused");
     if (outcome != Outcome::done) {
         require(outcome == Outcome::invalid, "a layout is refused in another way than documented");
@@ -173,8 +186,9 @@ void from_layout(Input& input) {
                               (layout.stored.empty() || layout.stored.front().t > 0) && enough < 0;
         return require(hopeless, "a layout is refused that can be gone on with");
     }
-    again = windowed_schedule(problem, layout);
-    std::vector<std::int64_t> held{static_cast<std::int64_t>(layout.stored.size())};
+    again = windowed_schedule(problem, layout, tiers);
+    std::vector<std::int64_t> held(model.capacities.size(), 0);
+    for (const revolve::StoredState& state : layout.stored) ++held[static_cast<std::size_t>(state.tier)];
     const revolve::ScheduleTally announced = tally(*again, nullptr, held);
     Machine machine(model, layout);
     require(machine.run(*schedule, 1'000'000), "does not end");
