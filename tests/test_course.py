@@ -35,6 +35,7 @@ from pyrevolve import (
     MemoryStorage,
     Mixed,
     Multistage,
+    Online,
     Periodic,
     Revolve,
     Revolver,
@@ -857,3 +858,23 @@ def test_two_processes_in_step_do_the_same_though_their_states_take_other_sizes(
         thread.join()
     assert failures == []
     assert handed[0] == handed[1]
+
+
+@pytest.mark.parametrize("tier", [0, 1])
+@pytest.mark.parametrize("schedule", [Online(3), Mixed(20, 3)])
+def test_schedule_that_cannot_be_planned_anew_wants_slots_that_are_there(schedule, tier):
+    """Rather than an error when a snapshot does not fit, which costs the run."""
+
+    class WithStepData(WaveCheckpoint):
+        def get_step_data(self, t):
+            return [self.wave.step_data]
+
+        get_step_data_location = get_step_data
+
+    wave = Wave(20)
+    like = WaveCheckpoint(wave).arrays(0)
+    storages = [MemoryStorage(None if number == tier else 5, like, room=10**6) for number in range(2)]
+    with pytest.raises(
+        ValueError, match=f"storage of tier {tier} has as many slots as fit .* give the storage"
+    ):
+        Revolver(WithStepData(wave), Forward(wave), Reverse(wave), schedule=schedule, storage=storages)

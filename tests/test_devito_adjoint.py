@@ -798,9 +798,13 @@ def test_lossy_compression_tells_its_error_and_changes_the_gradient_within_reaso
         difference = np.abs(gradient - expected).max() / np.abs(expected).max()
         assert 0 < difference < 50 * error.relative
         assert np.array_equal(case.shot(adjoint)["grad"], gradient)
+        before = adjoint.compression_error, adjoint.compression_ratio
         verification = adjoint.verify(lambda runner: case.shot(runner)["grad"], allowed=50 * error.relative)
+        assert (adjoint.compression_error, adjoint.compression_ratio) == before  # of shots, not of this
         assert verification.passed, str(verification)
         assert not adjoint.verify(lambda runner: case.shot(runner)["grad"], self_check=False).passed
+        adjoint._close_storages()  # as for a shot that needs others
+        assert (adjoint.compression_error, adjoint.compression_ratio) == before
 
 
 def test_compressed_snapshots_survive_an_exception(expected, monkeypatch, cheap_codecs):

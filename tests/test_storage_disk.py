@@ -1021,3 +1021,51 @@ def test_process_may_go_to_another_directory(tmp_path, monkeypatch):
     assert not list((tmp_path / "there").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["snapshots"]
+
+
+@pytest.mark.parametrize("kind", [MemoryStorage, DiskStorage])
+@pytest.mark.parametrize("option", ["n_slots", "room"])
+@pytest.mark.parametrize("value", [True, 2.0, "3"])
+def test_numbers_are_integers(kind, option, value, tmp_path):
+    options = {"n_slots": 2, "arrays_like": [np.zeros(3)], option: value}
+    if kind is DiskStorage:
+        options["directory"] = tmp_path
+    with pytest.raises(TypeError, match=f"{option} must be an integer, got"):
+        kind(**options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["direct", "fsync", "keep"])
+@pytest.mark.parametrize("value", ["yes", 1, 0.0])
+def test_flags_are_flags(option, value, tmp_path):
+    with pytest.raises(TypeError, match=f"{option} must be True or False, got"):
+        DiskStorage(2, [np.zeros(3)], directory=tmp_path, **{option: value})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [1, 0, "md5", None])
+def test_checksums_are_known(value, tmp_path):
+    with pytest.raises(ValueError, match="checksum must be True, False, 'xxh3' or 'crc32', got"):
+        DiskStorage(2, [np.zeros(3)], directory=tmp_path, checksum=value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("buffers", "slot", "most"), [(2, 8192, 16384), (1, 100, 4096), (3, 8 << 20, 8 << 20)]
+)
+def test_trial_of_direct_transfers_takes_no_more_memory_than_the_buffers(
+    buffers, slot, most, tmp_path, monkeypatch
+):
+    if not has_direct_io(tmp_path):
+        pytest.skip("needs a file system with direct I/O: name one with TMPDIR")
+    taken = []
+    pwrite = file._pwrite
+
+    def write(fd, data, offset):
+        taken.append(len(data))
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(file, "_CACHED_BELOW", 0)
+    monkeypatch.setattr(file, "_pwrite", write)
+    DiskStorage(6, [np.zeros(slot, "u1")], directory=tmp_path, buffers=buffers).close()
+    assert set(taken) == {most}
