@@ -126,7 +126,8 @@ class Revolver:
     comm : mpi4py.MPI.Comm, optional
         Processes whose operators exchange data, each with a part of the state, so that they have to run in
         step. They agree on one plan, for the smallest budgets, and store a snapshot in all processes or in
-        none; what fails in one is raised in all. None: this process is on its own.
+        none; what fails in one is raised in all, and so is what must be the same in all and is not. None:
+        this process is on its own.
     resume : path-like, optional
         A directory for a journal of the run. After this process was killed, at any moment, the same script
         goes on from the newest entry. None: there is no journal.
@@ -151,9 +152,10 @@ class Revolver:
     TypeError
         A float where an integer belongs, or an argument that is not what is stated above.
     ValueError
-        A number out of range, two arguments that exclude each other, a schedule that needs more of the
-        workspace than the checkpoint declares or step data that it does not offer, or one with more than two
-        tiers and no `storage`.
+        A number out of range, two arguments that exclude each other (`resume` and lossy compression among
+        them), a schedule that needs more of the workspace than the checkpoint declares or step data that it
+        does not offer, one with more than two tiers and no `storage`, or one that cannot be planned anew and a
+        storage with as many slots as fit. With `comm`: an argument that must be the same in all processes.
     BudgetError
         `memory`, with `disk`, does not hold ``checkpoint.window_bytes`` and one snapshot. A ValueError.
     ImportError
@@ -189,7 +191,15 @@ class Revolver:
     Snapshots in RAM are lost with a process; those on disk are kept in the journal's directory. The script
     must put x_0 into the workspace again, as for every shot; models, sources and all else must be as they
     were. ``checkpoint.get_data(n)`` is asked for too. Entries of another run are refused (JournalError, from
-    ``apply_forward()``), and so are damaged ones. When a shot is done, its entries are removed.
+    ``apply_forward()``), and so are damaged ones; they stay where they are, also after ``reset()``, until
+    somebody removes the directory. When a shot is done, or given up with ``reset()``, its own are removed.
+    What the operators compute with besides the state cannot be seen from here: name the run by it
+    (`resume_key`). Lossy compression is refused: which states go through the codec depends on when a run was
+    interrupted, and so would the gradient.
+
+    `DiskStorage` has more options (``fsync``, ``buffers``, ``checksum``, ``direct``), and so has
+    `MemoryStorage`: make the storages of a plan yourself for those, ``schedule=plan.schedule,
+    storage=[...]``.
 
     References
     ----------

@@ -118,9 +118,12 @@ class CheckpointedAdjoint:
         Threads for copies of snapshots; None: see `pyrevolve.MemoryStorage`.
     resume : path-like, optional
         A directory for a journal, from which the same script goes on after its process was killed, and ends
-        with the same gradient bit for bit: `Revolver` tells how. What the operators write is kept in it; that
-        models and sources are the same is checked. With MPI, each process has a directory of its own there.
-        None: there is no journal.
+        with the same gradient bit for bit: `Revolver` tells how. What the operators write is kept in it. That
+        the run is the same is checked: the generated code of all operators, numbers such as ``dt``, and
+        every array that is read, the residual included once the reverse sweep has begun; another window or
+        number of snapshots does not matter. Not together with lossy compression. Timesteps may have to be
+        run again, so that the forward operator must allow that, see `reverse`. With MPI, each process has a
+        directory of its own there. None: there is no journal.
     resume_interval : float
         Seconds between two entries of the journal, >= 0.
     resume_key : str
@@ -154,7 +157,12 @@ class CheckpointedAdjoint:
     gets another schedule.
 
     What a gradient costs in time is ``adjoint.plan.predicted_seconds``; what it takes in memory is
-    ``adjoint.memory_held``, never more than the budget. Adjoint fields, models and receivers are not in it.
+    ``adjoint.memory_held``, never more than the budget. Adjoint fields, models and receivers are not in it,
+    nor the copies of what the operators write, and a few states, that measuring costs takes for a moment.
+
+    On a grid that is divided among processes, all make the same calls with the same arguments, but for their
+    parts of the data. What one process finds wrong is raised in all (`PeerError`), unless `build` itself
+    fails, or Devito does while it distributes sparse functions, which it does in all processes at once.
 
     Examples
     --------

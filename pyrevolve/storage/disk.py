@@ -67,7 +67,7 @@ class DiskStorage(SlotStorage):
         Whether the file stays when the storage is closed.
     folder : path-like, optional
         A directory that exists and is the caller's own, in which the file is kept; one that is there already
-        is opened as it is. None: a new directory in `directory`.
+        is opened as it is, by one storage at a time. None: a new directory in `directory`.
 
     Raises
     ------
@@ -82,8 +82,8 @@ class DiskStorage(SlotStorage):
         `n_slots` or `room` < 0, ``n_slots=None`` without `room`, `buffers` or `threads` < 1, or no such
         checksum or codec.
     StorageError
-        The directory does not exist or cannot be written to, the file does not fit in it, or `direct` is True
-        and not offered.
+        The directory does not exist or cannot be written to, the file does not fit in it, another storage
+        uses `folder`, or `direct` is True and not offered.
 
     Notes
     -----
@@ -91,7 +91,7 @@ class DiskStorage(SlotStorage):
     blocks are taken at once where the filesystem can do so, so that a full disk is an error at the start and
     not in the middle of a run. `close`, the end of the object and the end of the interpreter remove it, after
     an exception too. What a process leaves behind that is killed goes when the next storage is made in the
-    same directory on the same host (not on Windows).
+    same directory on the same host (not on Windows). Paths are those of the time when it is made.
 
     `save` copies the arrays to a buffer and returns; a thread writes them to the file. `prefetch` tells the
     thread what to read next, so that `load` finds it in a buffer. Both wait only where no buffer is free, or
