@@ -154,8 +154,8 @@ class Revolver:
     ValueError
         A number out of range, two arguments that exclude each other (`resume` and lossy compression among
         them), a schedule that needs more of the workspace than the checkpoint declares or step data that it
-        does not offer, one with more than two tiers and no `storage`, or one that cannot be planned anew and a
-        storage with as many slots as fit. With `comm`: an argument that must be the same in all processes.
+        does not offer, one with more than two tiers and no `storage`, or one that cannot be planned anew and
+        a storage with as many slots as fit. With `comm`: an argument that must be the same in all processes.
     BudgetError
         `memory`, with `disk`, does not hold ``checkpoint.window_bytes`` and one snapshot. A ValueError.
     ImportError
