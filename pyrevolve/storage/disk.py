@@ -137,13 +137,12 @@ class DiskStorage(SlotStorage):
         keep: bool = False,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        # The process may go to another directory before the storage is closed.
-        self._directory = os.path.abspath(tempfile.gettempdir() if directory is None else directory)
+        self._directory = tempfile.gettempdir() if directory is None else os.fspath(directory)
         self._buffers = at_least("buffers", buffers, 1)
         self._direct = None if direct is None else flag("direct", direct)
         self._fsync = flag("fsync", fsync)
         self._keep = flag("keep", keep) or folder is not None
-        self._folder = None if folder is None else os.path.abspath(folder)
+        self._folder = None if folder is None else os.fspath(folder)
         #: Bytes that the last `hold` keeps, and of these the ones that were freed since.
         self._kept: set[Extent] = set()
         self._deferred: list[Extent] = []

@@ -116,7 +116,8 @@ class SnapshotFile:
         try:
             if folder is None:
                 _remove_orphans(directory)
-            self._folder = _make_folder(directory, keep) if folder is None else folder
+            # The process may go to another directory before the file is removed.
+            self._folder = os.path.abspath(_make_folder(directory, keep) if folder is None else folder)
         except OSError as error:
             raise StorageError(
                 f"cannot write to the directory {directory}: {error.strerror}; name another one", _TIER
