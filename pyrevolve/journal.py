@@ -595,8 +595,7 @@ def _locked(folder: str) -> int:
             ) from error
         if not mine:
             raise JournalError(
-                f"another process uses the journal in {folder}, or another Revolver of this one; wait for "
-                "it, close it, or name another directory"
+                f"another process uses the journal in {folder}; wait for it, or name another directory"
             )
         if not os.path.samestat(os.fstat(fd), os.stat(path)):
             raise FileNotFoundError(f"{path} was removed")
