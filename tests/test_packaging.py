@@ -18,7 +18,7 @@ import pyrevolve
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ["py.typed", "crevolve.pyi", "crevolve.pxd", "cli/page.html", "cli/page.css", "cli/page.js"]
-EXAMPLES = ["examples/__init__.py", "examples/fwi/__init__.py", "examples/fwi/fwi.py"]
+EXAMPLE = ["fwi/__init__.py", "fwi/__main__.py", "fwi/fwi.py"]  # of examples/fwi
 
 
 def checkout(*needed):
@@ -79,7 +79,7 @@ def test_wheel_holds_modules_and_data_and_nothing_else():
     files = {str(path).replace(os.sep, "/") for path in importlib.metadata.files("pyrevolve")}
     if "pyrevolve/__init__.py" not in files:
         pytest.skip("an editable install has no files of its own; `make test` installs the package")
-    assert {f"pyrevolve/{name}" for name in [*DATA, *EXAMPLES]} <= files
+    assert {f"pyrevolve/{name}" for name in [*DATA, *EXAMPLE]} <= files
     kinds = {
         Path(name).suffix for name in files if name.startswith("pyrevolve/") and "__pycache__" not in name
     }
