@@ -116,9 +116,9 @@ def checkpoint_schedules(given):
 def old_package(given):
     """H-Revolve of pyrevolve 2.2.8, which reverses one timestep more than it is told."""
     import numpy as np
-    from pyrevolve.schedulers import Action, Architecture, HRevolve
 
     from pyrevolve import NumpyStorage
+    from pyrevolve.schedulers import Action, Architecture, HRevolve
 
     last = given["n"] - 1
     tiers = [
