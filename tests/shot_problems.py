@@ -17,6 +17,10 @@ class Numbers:
     def number(self, model, shot):
         return shot
 
+    def slow_number(self, model, shot):
+        time.sleep(0.05)
+        return shot
+
     def both(self, model, shot):
         return shot, shot * model
 

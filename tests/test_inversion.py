@@ -133,7 +133,7 @@ def test_two_dask_workers_give_the_serial_gradient_bit_for_bit(gathers):
         expected = runner.sum("misfit_and_gradient", START)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as client,
         ShotRunner(make, gathers, memory="700 kB", client=client) as runner,

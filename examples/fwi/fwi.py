@@ -252,7 +252,7 @@ def dask_client(options: argparse.Namespace) -> Iterator[Any]:
         LocalCluster(
             n_workers=min(workers, options.shots),
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,  # What goes wrong is raised here.
         ) as cluster,
         Client(cluster) as client,

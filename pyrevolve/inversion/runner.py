@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
+from ..closing import closed
 from .resident import peak_resident_memory, resident_memory
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ class ShotRunner:
         has the rest.
     client : distributed.Client, optional
         Dask's workers, of a ``LocalCluster`` or any other. A worker that dies has the shots that it had not
-        finished run again by others, as often as Dask's ``allowed-failures`` says. Give workers one thread
-        each: with more, they take turns at their one problem.
+        finished run again by others, as often as Dask's ``allowed-failures`` says; where none is left for a
+        minute, a call raises TimeoutError, and where Dask gives shots up (a restart), RuntimeError. Give
+        workers one thread each: with more, they take turns at their one problem.
     on_shot : callable, optional
         ``on_shot(done, total)`` is called when a shot has been computed, in this process.
 
@@ -218,7 +220,7 @@ class ShotRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        closed(self.close, error)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -269,12 +271,15 @@ class Holder:
         self._name = name
         self._lock = threading.Lock()
         self._made: tuple[Any, int, int] | None = None
+        self._closed = False
         self._shots = 0
 
     def call(self, method: str, arguments: Sequence[Any], shot: Any, index: int) -> Any:
         """Compute one shot."""
         with self._lock:
             try:
+                if self._closed:
+                    raise ValueError("the ShotRunner was closed meanwhile")
                 if self._made is None:
                     budget, resident = self._budget(), resident_memory()
                     self._made = self._make(budget), budget, resident
@@ -288,6 +293,7 @@ class Holder:
 
     def worker(self) -> Worker | None:
         """Return what this process has needed; None where it has made nothing."""
+        # Without the lock, which is held while a shot is computed.
         made = self._made
         if made is None:
             return None
@@ -297,6 +303,7 @@ class Holder:
     def close(self) -> None:
         """Close the problem."""
         with self._lock:
+            self._closed = True
             made, self._made = self._made, None
             if made is not None and hasattr(made[0], "close"):
                 made[0].close()
@@ -326,6 +333,8 @@ def _add(total: Any, result: Any) -> Any:
     """Return a sum with one more result in it; `total` is None before the first, and may be changed."""
     if isinstance(result, tuple):
         parts = (None,) * len(result) if total is None else total
+        if len(parts) != len(result):
+            raise ValueError(f"a shot's result has {len(result)} parts, those before {len(parts)}")
         return tuple(_add(one, other) for one, other in zip(parts, result, strict=True))
     values = np.asarray(result)
     values = values.astype(np.result_type(values, np.float64), copy=total is None)

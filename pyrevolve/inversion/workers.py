@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
+import logging
+import queue
+import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -21,6 +25,14 @@ __all__ = ["DaskWorkers"]
 #: Share of a worker's memory limit that its process may fill before Dask moves results to disk, and later
 #: stops it; the budget is what is left of that when the problem is made.
 SHARE_OF_LIMIT = 0.6
+
+#: How long shots wait for a first worker, or for another one where all are gone [s].
+PATIENCE = 60.0
+
+#: How often it is looked whether there are workers [s].
+_HEARTBEAT = 1.0
+
+_LOG = logging.getLogger("pyrevolve.inversion")
 
 
 class DaskWorkers:
@@ -64,25 +76,53 @@ class DaskWorkers:
             ): index
             for index, shot in enumerate(shots)
         }
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for future in futures:
+            future.add_done_callback(done.put)
         try:
-            completed = distributed.as_completed(list(futures), with_results=True)
             while futures:
-                future, result = next(completed)
+                future = self._next(done)
                 index = futures.pop(future)
+                if future.cancelled():
+                    raise RuntimeError(
+                        f"Dask gave up shot {index}: its tasks were cancelled, or the cluster was restarted"
+                    )
+                result = future.result()
                 # What has come here need not be computed again when the worker that did it dies.
                 future.release()
                 yield index, result
         finally:
             self._client.cancel([*futures, *shared], force=True)
 
+    def _next(self, done: queue.SimpleQueue[Any]) -> Any:
+        """Return the next future that is done; raise where nobody is left who could compute it."""
+        alone_since = None
+        while True:
+            try:
+                return done.get(timeout=_HEARTBEAT)
+            except queue.Empty:
+                now = time.monotonic()
+            if self._client.nthreads():
+                alone_since = None
+                continue
+            alone_since = alone_since or now
+            if now - alone_since > PATIENCE:
+                raise TimeoutError(
+                    f"the Dask cluster has had no workers for {PATIENCE:g} s; start some and call again"
+                )
+
     def workers(self) -> list[Worker]:
-        """Return what the processes have needed."""
-        found = self._client.run(functools.partial(_tell, self._token))
-        return [worker for _, worker in sorted(found.items()) if worker is not None]
+        """Return what the processes have needed; a worker that is just dying is left out."""
+        found = self._client.run(functools.partial(_tell, self._token), on_error="return")
+        return [worker for _, worker in sorted(found.items()) if isinstance(worker, Worker)]
 
     def close(self) -> None:
         """Close the problems."""
-        self._client.unregister_worker_plugin(self._token)
+        try:
+            self._client.unregister_worker_plugin(self._token)
+        except (OSError, KeyError) as error:
+            # Workers that have died, or have just come, cannot be told, and have nothing to close.
+            _LOG.info("a worker could not be told that the shots are done: %r", error)
 
 
 class ProblemPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
@@ -105,9 +145,9 @@ class ProblemPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
         limit = worker.memory_manager.memory_limit
         self.holder = Holder(self._make, functools.partial(_budget, self._budget, limit), str(worker.address))
 
-    def teardown(self, worker: Any) -> None:
-        """Close the problem, if there is one."""
-        self.holder.close()
+    async def teardown(self, worker: Any) -> None:
+        """Close the problem, if there is one; a shot that is still computed is waited for elsewhere."""
+        await asyncio.to_thread(self.holder.close)
 
 
 def _budget(given: int | None, limit: int | None) -> int:
@@ -140,5 +180,6 @@ def _compute(token: str, method: str, shot: Any, index: int, *arguments: Any) ->
 
 def _tell(token: str, dask_worker: Any) -> Worker | None:
     """Return what a worker has needed, on that worker."""
-    told: Worker | None = dask_worker.plugins[token].holder.worker()
+    plugin = dask_worker.plugins.get(token)
+    told: Worker | None = None if plugin is None else plugin.holder.worker()
     return told
