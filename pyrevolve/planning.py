@@ -292,20 +292,23 @@ class _Search:
             small = _Kept(
                 max(1, math.ceil(self.state / compression.ratio)), compression.save, compression.load, True
             )
-        found = self._in_memory(bare, 0)
+        plain = self._in_memory(bare, 0)
+        found = list(plain)
         if small is not None:
             for ram in self._fewer(small, _FINELY):
                 found += self._in_memory(ram, scratch)
         choices: list[tuple[_Kept, _Kept, int]] = []
         if self.disk_is_of_use:
-            choices.append((bare, bare, 0))
+            staged_bare = self._with_disk(bare, bare, 0)
+            plain += staged_bare
+            found += staged_bare
             if small is not None:
                 choices.append((bare, small, scratch))
                 for ram in self._fewer(small, _COARSELY):
                     choices += [(ram, bare, scratch), (ram, small, scratch)]
             for ram, staged, extra in choices:
                 found += self._with_disk(ram, staged, extra)
-        found += self._hierarchical(found, bare, small, scratch)
+        found += self._hierarchical(found, plain, bare, small, scratch)
         return found
 
     def _fewer(self, small: _Kept, step: float) -> Iterator[_Kept]:
@@ -386,13 +389,18 @@ class _Search:
                 )
         return plans
 
-    def _hierarchical(self, found: list[Plan], bare: _Kept, small: _Kept | None, scratch: int) -> list[Plan]:
-        """Return what H-Revolve makes of the windows that are best for the other families."""
+    def _hierarchical(
+        self, found: list[Plan], plain: list[Plan], bare: _Kept, small: _Kept | None, scratch: int
+    ) -> list[Plan]:
+        """Return what H-Revolve makes of the windows that are best for the other families.
+
+        `plain` are the plans of those that were found as if there were no compression.
+        """
         # (tiers in RAM with the share of it that each has), what is on disk
-        plain: list[tuple[tuple[tuple[_Kept, float], ...], _Kept | None]] = []
+        bare_trials: list[tuple[tuple[tuple[_Kept, float], ...], _Kept | None]] = []
         trials: list[tuple[tuple[tuple[_Kept, float], ...], _Kept | None]] = []
         if self.disk_is_of_use:
-            plain.append((((bare, 1.0),), bare))
+            bare_trials.append((((bare, 1.0),), bare))
             if small is not None:
                 trials.append((((small, 1.0),), small))
         if small is not None:
@@ -403,7 +411,7 @@ class _Search:
                     trials.append((split, bare))
         plans: list[Plan] = []
         # What is tried without compression does not depend on it, so that it never makes a plan worse.
-        for some, among in ((plain, [plan for plan in found if not plan.compressed]), (trials, found)):
+        for some, among in ((bare_trials, plain), (trials, found)):
             windows = sorted({plan.window for plan in among})
             work = _MOST_TABLE_WORK // max(1, len(windows) * len(some))
             for window in windows:

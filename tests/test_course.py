@@ -552,16 +552,6 @@ def test_nothing_is_planned_anew_where_no_tier_can_run_full():
     with pytest.raises(StorageFullError):
         run(wave, revolver)
     assert revolver._course is None
-    wave = Wave(n)
-
-    class StepData(WaveCheckpoint):
-        def get_step_data(self, t):
-            return [self.wave.step_data[t]]
-
-    storage = SizedStorage(wave, [100] * (n + 1), 300)
-    revolver = Revolver(StepData(wave), Forward(wave), Reverse(wave), schedule=Mixed(n, 5), storage=storage)
-    with pytest.raises(StorageFullError):
-        run(wave, revolver)
 
 
 # --- many shots, and shots that break

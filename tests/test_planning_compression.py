@@ -158,6 +158,18 @@ def test_compression_needs_no_larger_budget_and_never_makes_a_plan_worse(problem
     assert planned(n, arguments, free).predicted_seconds <= best.predicted_seconds * (1 + 1e-12)
 
 
+def test_what_is_tried_without_compression_does_not_depend_on_it():
+    """Plans with compressed tiers that stay empty took the room of tables away from those without any."""
+    costs = Costs(forward_step=1.0, reverse_step=0.5, save=(0.0, 0.0), load=(0.0, 4.0))
+    sizes = {"state_bytes": 5000, "window_slice_bytes": 1666, "fixed_bytes": 777, "lookback": 2, "lag": 0}
+    budgets = {"memory": 45_000, "disk": 100_000, "overlap": False, "buffers": 1}
+    given = CompressionCosts(ratio=0.5, save=0.0, load=0.0, scratch_bytes=0)
+    without = plan(2402, **sizes, **budgets, costs=costs)
+    assert plan(2402, **sizes, **budgets, costs=costs, compression=given).predicted_seconds <= (
+        without.predicted_seconds
+    )
+
+
 @pytest.mark.slow
 @settings(max_examples=1500)
 @given(problems(longest=40_000))
