@@ -13,7 +13,8 @@ pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devit
 from inversion_survey import DIRECTIONS, RECEIVERS, SOURCES, START, TRUE, make
 from mpi_launch import finish
 
-from pyrevolve.inversion import Gather, ShotRunner, Survey
+from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
+from pyrevolve.inversion.models import generated_model_3d, smooth
 
 pytestmark = pytest.mark.devito
 
@@ -121,7 +122,32 @@ def test_what_is_not_there_is_asked_for(problem):
         problem.simulate(START[1:], Gather(SOURCES[0], RECEIVERS))
     with pytest.raises(ValueError, match="must not exceed"):
         problem.simulate(2 * START, Gather(SOURCES[0], RECEIVERS))
-    for wrong in ({"shape": (3,)}, {"spacing": 0.0}, {"tn": float("inf")}, {"f0": -1.0}):
+    source, several = SOURCES[0], RECEIVERS
+    observed = np.zeros((problem.times.size, len(RECEIVERS)), np.float32)
+    for gather, told in (
+        (Gather(source, several[:1], observed), "receivers must have the shape"),
+        (Gather(source[:1], several, observed), "source must have the shape"),
+        (Gather(source - 203.0, several, observed), "source must lie within the model"),
+        (Gather(source, several + 203.0, observed), "receivers must lie within the model"),
+        (Gather(source, several, observed[:1]), "observed must have the shape"),
+        (Gather(source, several, observed[:, :1]), "observed must have the shape"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            problem.misfit_and_gradient(START, gather)
+    for velocity in (0 * START, -START, START * np.nan):
+        with pytest.raises(ValueError, match="vp must be finite and > 0"):
+            problem.simulate(velocity, Gather(source, several))
+    for direction in (DIRECTIONS[0, 0], 1.0):
+        with pytest.raises(ValueError, match="direction must have the shape"):
+            problem.born(START, direction, Gather(source, several))
+    for wrong in (
+        {"layers": -1},
+        {"space_order": 3},
+        {"shape": (3,)},
+        {"spacing": 0.0},
+        {"tn": float("inf")},
+        {"f0": -1.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Survey(**{"shape": (9, 9), "spacing": 1.0, "tn": 1.0, "f0": 1.0, "vmax": 2.0, **wrong})
 
@@ -144,7 +170,8 @@ def test_two_dask_workers_give_the_serial_gradient_bit_for_bit(gathers):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
 def test_processes_that_share_a_shot_give_the_serial_gradient(size, launch, problem, gathers):
     status, written, errors = finish(launch(size, str(HERE / "mpi" / "inversion.py")))
     assert status == 0, errors
@@ -161,3 +188,27 @@ def test_processes_that_share_a_shot_give_the_serial_gradient(size, launch, prob
     product = problem.gauss_newton_product(START, DIRECTIONS[0], gathers[1])
     assert np.linalg.norm(found["product"] - product) < 1e-4 * np.linalg.norm(product)
     assert np.all(np.abs(orders(found["taylor"]) - 2) < 0.15), found["taylor"]
+
+
+def test_gradient_in_three_dimensions_passes_the_taylor_test():
+    true = generated_model_3d(16).astype(np.float64)
+    start = smooth(true.astype(np.float32), 5).astype(np.float64)
+    survey = Survey(true.shape, 25.0, 300.0, 12.0, vmax=3.2, layers=8, space_order=4)
+    x, y = np.meshgrid([60.0, 180.0, 310.0], [60.0, 180.0, 310.0])
+    receivers = np.stack([x.ravel(), y.ravel(), np.full(9, 60.0)], axis=1)
+    gather = Gather(np.array([190.0, 170.0, 60.0]), receivers)
+    problem = AcousticShots(survey, gather, memory="3 MB", second_order=True)
+    gather = Gather(gather.source, receivers, problem.simulate(true, gather))
+    misfit, gradient = problem.misfit_and_gradient(start, gather)
+    direction = np.random.default_rng(5).standard_normal(true.shape) + gradient / gradient.std()
+    slope = np.sum(gradient * direction)
+    errors = [
+        abs(problem.misfit(start + step * direction, gather) - misfit - step * slope)
+        for step in (0.04, 0.02, 0.01)
+    ]
+    assert np.all(np.abs(orders(errors) - 2) < 0.2), errors
+    assert abs(0.01 * slope) > 5 * errors[-1]
+    data = problem.born(start, direction, gather).astype(np.float64)
+    product = problem.gauss_newton_product(start, direction, gather)
+    assert np.sum(direction * product) == pytest.approx(problem.times[1] * np.sum(data**2), rel=1e-5)
+    problem.close()

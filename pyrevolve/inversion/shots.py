@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..budget import format_bytes, parse_bytes
+from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..devito import CheckpointedAdjoint, Problem
 from .acoustic import Acoustic, Shot
 
@@ -37,9 +37,14 @@ class Survey:
     vmax : float
         The fastest velocity that will be asked for, km/s, > 0; the time step is chosen for it.
     layers : int
-        Grid points of the absorbing layer on each side.
+        Grid points of the absorbing layer on each side, >= 0.
     space_order : int
-        Order of the stencil in space, even.
+        Order of the stencil in space, even, >= 2.
+
+    Raises
+    ------
+    ValueError
+        A value is out of range.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +61,10 @@ class Survey:
         for name in ("spacing", "tn", "f0", "vmax"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.layers < 0:
+            raise ValueError(f"layers must be >= 0, got {self.layers}")
+        if self.space_order < 2 or self.space_order % 2:
+            raise ValueError(f"space_order must be even and >= 2, got {self.space_order}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ class AcousticShots:
 
     The misfit of a shot is half the sum over receivers and times of (simulated - observed)² dt. Models are P
     velocities in km/s, and gradients are exact derivatives with respect to their grid values, those at the
-    edges included, which go on through the absorbing layers.
+    edges included, which go on through the absorbing layers. What does not fit the survey (positions outside
+    of the model, another number of receivers or samples, velocities that are not > 0) is a ValueError.
 
     Parameters
     ----------
@@ -92,10 +102,13 @@ class AcousticShots:
         Any of the shots: how many receivers there are.
     memory : int, float or str, optional
         Budget for forward wavefields and snapshots [bytes], as of `pyrevolve.devito.CheckpointedAdjoint`.
+    disk : int, float or str, optional
+        Budget for snapshots on disk [bytes].
     second_order : bool
-        Whether Gauss-Newton products will be asked for; they and gradients then have half of the budget each.
+        Whether Gauss-Newton products will be asked for; they and gradients then have half of both budgets
+        each.
     **options
-        More for `CheckpointedAdjoint`: ``disk=``, ``disk_dir=``, ``compression=``, ``cache=``, ...
+        More for `CheckpointedAdjoint`: ``disk_dir=``, ``compression=``, ``cache=``, ...
 
     Notes
     -----
@@ -109,7 +122,8 @@ class AcousticShots:
         survey: Survey,
         gather: Gather,
         *,
-        memory: int | float | str | None = None,
+        memory: Bytes | None = None,
+        disk: Bytes | None = None,
         second_order: bool = False,
         **options: Any,
     ) -> None:
@@ -123,9 +137,16 @@ class AcousticShots:
             receivers=np.asarray(gather.receivers, dtype=np.float64),
             source=np.asarray(gather.source, dtype=np.float64),
         )
-        if second_order and memory is not None:
-            memory = parse_bytes(memory) // 2
-        self._options = {**options, "memory": memory, "arguments": self._shot.arguments()}
+        budget = default_budget() if memory is None else parse_bytes(memory)
+        on_disk = None if disk is None else parse_bytes(disk, "disk")
+        if second_order:
+            budget, on_disk = budget // 2, None if on_disk is None else on_disk // 2
+        self._options = {
+            **options,
+            "memory": budget,
+            "disk": on_disk,
+            "arguments": self._shot.arguments(),
+        }
         self._second_order = second_order
         self._gradient = self._model.gradient_field()
         self._direction = self._model.gradient_field(name="dm")
@@ -162,7 +183,7 @@ class AcousticShots:
 
     def misfit(self, vp: npt.NDArray[Any], shot: Gather) -> float:
         """Return half the sum of squared residuals times dt; parameters as of `misfit_and_gradient`."""
-        return self._misfit(self.simulate(vp, shot) - _observed(shot))
+        return self._misfit(self.simulate(vp, shot) - self._observed(shot))
 
     def misfit_and_gradient(self, vp: npt.NDArray[Any], shot: Gather) -> tuple[float, Array]:
         """Return the misfit of a shot and its gradient.
@@ -186,7 +207,7 @@ class AcousticShots:
         ValueError
             The shot has no observed data, or the model another shape or too high a velocity.
         """
-        observed = _observed(shot)
+        observed = self._observed(shot)
         self._place(vp, shot)
         adjoint = self._adjoint("gradient", self._build_gradient)
         self._gradient.data[:] = 0
@@ -324,11 +345,40 @@ class AcousticShots:
 
     def _place(self, vp: npt.NDArray[Any], shot: Gather, direction: npt.NDArray[Any] | None = None) -> None:
         """Set the model, the direction in which it changes, and the positions of a shot."""
-        self._model.set_velocity(np.asarray(vp))
-        self._shot.move(shot.source, shot.receivers)
+        velocity = np.asarray(vp)
+        if velocity.shape == self.survey.shape and not (np.isfinite(velocity).all() and velocity.min() > 0):
+            raise ValueError(f"vp must be finite and > 0 km/s, got values from {velocity.min():g}")
+        self._model.set_velocity(velocity)
+        receivers = (self._shot.simulated.npoint_global, len(self.survey.shape))
+        self._shot.move(
+            self._inside("source", shot.source, receivers[1:]),
+            self._inside("receivers", shot.receivers, receivers),
+        )
         if direction is not None:
+            if np.shape(direction) != self.survey.shape:
+                raise ValueError(
+                    f"direction must have the shape {self.survey.shape}, got {np.shape(direction)}"
+                )
             change = -2.0 * np.asarray(direction, dtype=np.float64) / np.asarray(vp, dtype=np.float64) ** 3
             self._direction.data[:] = np.pad(change, self._model.layers, mode="edge")
+
+    def _inside(self, name: str, positions: npt.NDArray[Any], shape: tuple[int, ...]) -> Array:
+        """Return positions of this shape, none of which is in the absorbing layers or beyond."""
+        given = np.asarray(positions, dtype=np.float64)
+        extent = (np.array(self.survey.shape) - 1) * self.survey.spacing
+        if given.shape != shape:
+            raise ValueError(f"{name} must have the shape {shape} as in the first gather, got {given.shape}")
+        if not ((given >= 0).all() and (given <= extent).all()):
+            raise ValueError(f"{name} must lie within the model, 0 to {extent} m, got {given}")
+        return given
+
+    def _observed(self, shot: Gather) -> npt.NDArray[np.float32]:
+        if shot.observed is None:
+            raise ValueError("the shot has no observed data; a misfit needs Gather(..., observed=...)")
+        shape = (self._shot.steps + 2, self._shot.simulated.npoint_global)
+        if np.shape(shot.observed) != shape:
+            raise ValueError(f"observed must have the shape {shape}, got {np.shape(shot.observed)}")
+        return shot.observed
 
     def _with_respect_to_velocity(self, vp: npt.NDArray[Any]) -> Array:
         """Return the gradient, with respect to m on the whole grid so far, with respect to the model."""
@@ -356,9 +406,3 @@ class AcousticShots:
             return np.array(function.data)
         gathered = function.data_gather(rank=0)
         return np.asarray(distributor.comm.bcast(gathered if distributor.myrank == 0 else None, root=0))
-
-
-def _observed(shot: Gather) -> npt.NDArray[np.float32]:
-    if shot.observed is None:
-        raise ValueError("the shot has no observed data; a misfit needs Gather(..., observed=...)")
-    return shot.observed
