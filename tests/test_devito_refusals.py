@@ -223,6 +223,17 @@ def test_recompute_operator_that_leaves_a_field_stale(toy):
         make(through_a_temporary)
 
 
+def test_field_of_the_first_sweep_alone_with_a_long_ring(toy):
+    def build(save, ring):
+        u, w = toy.field("u", save), toy.field("w", ring)
+        forward = Operator([Eq(u.forward, u + 1), Eq(w.forward, w - u)], name="Along")
+        return Problem(forward=forward, reverse=toy.back(u), recompute=toy.step(u))
+
+    with pytest.raises(UnsupportedOperatorError, match="Make w without save="):
+        make(lambda save: build(save, save))
+    assert [field.name for field in make(lambda save: build(save, None)).fields] == ["u"]
+
+
 def test_ranges_of_different_length(toy):
     def build(save):
         u = toy.field("u", save)

@@ -76,8 +76,8 @@ class CheckpointedAdjoint:
     Parameters
     ----------
     build : callable
-        ``build(save)`` makes every forward field with ``TimeFunction(..., save=save)`` and returns a
-        `Problem`, or a tuple ``(forward, reverse)`` of operators. `save` is always a ``devito.Buffer`` of
+        ``build(save)`` makes every forward field with ``TimeFunction(..., save=save)`` (but for those that
+        run along in the first sweep only; see `Problem`) and returns a `Problem`, or a tuple ``(forward, reverse)`` of operators. `save` is always a ``devito.Buffer`` of
         the ring's length. Called twice, rarely three times, and once more by `verify`; everything else
         (adjoint fields, gradients, models, sources) may be made once, outside.
     memory : int, float or str, optional
@@ -718,7 +718,14 @@ class CheckpointedAdjoint:
 
     def _analyse(self, ring: int) -> Analysis:
         """Build for a ring length, and read the operators; nothing is allocated."""
-        return analyse(Problem.of(self._build(Buffer(ring))))
+        analysis = analyse(Problem.of(self._build(Buffer(ring))))
+        for name in analysis.companions:
+            if isinstance(analysis.forward_bound[name].save, Buffer):
+                raise UnsupportedOperatorError(
+                    f"{name} runs along in the first sweep only, because neither recompute nor reverse knows it: a "
+                    f"long ring of it would take memory from the window for nothing. Make {name} without save="
+                )
+        return analysis
 
     def _finish(self, analysis: Analysis, ring: int) -> _Made:
         """Allocate the fields, compile, and find out the time range."""

@@ -28,8 +28,8 @@ class Problem:
         Steps forward like `forward`, writes the same fields bit for bit, but no receivers and no
         accumulators. It replaces `forward` wherever timesteps are run again. None: `forward` itself runs
         again. A field that neither `recompute` nor `reverse` knows, such as the scattered field of a Born
-        operator, runs along in the first sweep only: it takes no snapshots, and starts at zero unless the
-        initial state is kept.
+        operator, runs along in the first sweep only: it takes no snapshots, starts at zero unless the
+        initial state is kept, and is made without ``save=``.
     arguments : mapping of str to object
         Arguments of ``apply`` for every one of the operators that knows them, such as ``dt`` or ``time_M``.
     forward_arguments, reverse_arguments, recompute_arguments : mapping of str to object
