@@ -152,7 +152,7 @@ def test_a_command_prints_what_is_shown(command, output, tmp_path):
         pytest.skip(how)
     for name in ("examples", "docs"):
         (tmp_path / name).symlink_to(CHECKOUT / name)
-    words = shlex.split(command)
+    words = shlex.split(command, comments=True)
     if words[0] == "python":
         words[0] = sys.executable
     done = run(words, tmp_path)

@@ -24,7 +24,7 @@ SMALL = ["--size", "41", "--shots", "4", "--tn", "1200", "--iterations", "6", "-
 def invert(folder, *arguments):
     """Run the inversion as a user does; return what it says and what it writes."""
     done = subprocess.run(
-        [sys.executable, "-m", "pyrevolve.fwi", *SMALL, "--output", str(folder), *arguments],
+        [sys.executable, "-m", "pyrevolve", "fwi", *SMALL, "--output", str(folder), *arguments],
         capture_output=True,
         text=True,
         timeout=300,
@@ -66,7 +66,7 @@ def test_inversion_goes_on_from_the_last_model(tmp_path):
     assert after["misfits"][-1] < before["misfits"][-1]
     foreign = shutil.copytree(tmp_path, tmp_path / "foreign")
     done = subprocess.run(
-        [sys.executable, "-m", "pyrevolve.fwi", "--resume", *OTHER, "--output", str(foreign)],
+        [sys.executable, "-m", "pyrevolve", "fwi", "--resume", *OTHER, "--output", str(foreign)],
         capture_output=True,
         text=True,
         timeout=300,

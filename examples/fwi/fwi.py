@@ -20,6 +20,7 @@ import functools
 import hashlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from tqdm.auto import tqdm
+
+try:
+    from scipy.optimize import minimize
+    from tqdm.auto import tqdm
+except ImportError as error:
+    raise ImportError(f"{error}; what the inversion needs: pip install 'pyrevolve[fwi]'") from error
 
 from pyrevolve.budget import format_bytes, parse_bytes
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
@@ -65,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     shots.add_argument("--f0", type=float, default=6.0, help="peak frequency [Hz]")
     shots.add_argument("--tn", type=float, default=2200.0, help="recording time [ms]")
     search = result.add_argument_group("inversion")
-    search.add_argument("--iterations", type=int, default=25, help="of L-BFGS-B at most")
+    search.add_argument("--iterations", type=int, default=25, help="of L-BFGS-B in this run, at most")
     search.add_argument(
         "--bounds",
         type=float,
@@ -91,7 +96,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--output", type=Path, default=Path("fwi-results"), help="directory for what is written"
     )
-    result.add_argument("--resume", action="store_true", help="go on from the last model in --output")
+    result.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last model in --output; L-BFGS-B begins anew there",
+    )
     return result
 
 
@@ -110,12 +119,33 @@ class Experiment:
     survey: Survey
     gathers: list[Gather]
 
+    def digest(self) -> str:
+        """Return what tells this experiment from all others."""
+        told = hashlib.sha256(repr((self.bounds, self.survey)).encode())
+        for array in (self.true, self.start, self.free, *(shot.source for shot in self.gathers)):
+            told.update(np.ascontiguousarray(array))
+        told.update(np.ascontiguousarray(self.gathers[0].receivers))
+        return told.hexdigest()
+
+
+def check(options: argparse.Namespace) -> None:
+    """Find out what cannot be before anything is computed."""
+    for name, least in (("shots", 1), ("iterations", 1), ("coarsen", 1), ("workers", 0), ("receivers", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be >= {least}, got {value}")
+    if options.disk is not None:
+        parse_bytes(options.disk, "--disk")
+    if options.resume and not (options.output / "result.npz").is_file():
+        raise ValueError(f"--resume: there is no result.npz in {options.output} to go on from")
+    options.output.mkdir(parents=True, exist_ok=True)
+
 
 def prepare(options: argparse.Namespace) -> Experiment:
     """Make models and acquisition."""
     if options.model is not None:
-        shape = tuple(options.shape) if options.shape else None
-        true = load_model(options.model, shape)[(slice(None, None, options.coarsen),) * len(shape or (0, 0))]
+        true = load_model(options.model, tuple(options.shape) if options.shape else None)
+        true = true[(slice(None, None, options.coarsen),) * true.ndim]
         name, spacing = options.model.name, (options.spacing or 7.5) * options.coarsen
     elif options.three:
         true, name, spacing = generated_model_3d(options.size), "generated in 3D", options.spacing or 20.0
@@ -247,6 +277,8 @@ def dask_client(options: argparse.Namespace) -> Iterator[Any]:
         with Client(options.scheduler) as client:
             yield client
         return
+    # Ctrl-C is for this process, which then ends the workers; they are not to hear it themselves.
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One thread each: many shots side by side are faster than many threads on one shot.
     with (
         LocalCluster(
@@ -257,6 +289,7 @@ def dask_client(options: argparse.Namespace) -> Iterator[Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        signal.signal(signal.SIGINT, heard)
         yield client
 
 
@@ -264,12 +297,12 @@ class Progress:
     """Bars on a terminal or in a notebook; elsewhere a line after each iteration."""
 
     def __init__(self, iterations: int, quiet: bool) -> None:
-        self._quiet = quiet
         hidden = True if quiet else None  # None: hidden where standard error is no terminal.
         self._iterations = tqdm(total=iterations, unit="iteration", desc="inversion", disable=hidden)
         self._shots = tqdm(unit="shot", leave=False, disable=hidden)
         self._lines = bool(self._iterations.disable) and not quiet
         self._began = time.perf_counter()
+        self._done = 0
 
     def shot(self, done: int, total: int) -> None:
         """Take notice of a shot."""
@@ -279,19 +312,23 @@ class Progress:
 
     def iteration(self, inversion: Inversion) -> None:
         """Take notice of an iteration."""
-        done, misfit = len(inversion.misfits) - 1, inversion.misfits[-1] / inversion.misfits[0]
+        self._done += 1
         resident = sum(worker.peak_resident for worker in inversion.runner.workers())
         said = {
-            "misfit": f"{misfit:.2%}",
-            "error": f"{inversion.errors[-1]:.2%}",
-            "memory": format_bytes(resident),
+            "misfit": f"{inversion.misfits[-1] / inversion.misfits[0]:.2%}",
+            "model error": f"{inversion.errors[-1]:.2%}",
+            "resident": format_bytes(resident),
         }
         self._iterations.set_postfix(said)
         self._iterations.update()
         if self._lines:
-            left = (time.perf_counter() - self._began) / done * (self._iterations.total - done)
+            all_of_them = self._iterations.total + len(inversion.misfits) - 1 - self._done
+            left = (time.perf_counter() - self._began) / self._done * (self._iterations.total - self._done)
             text = ", ".join(f"{name} {value}" for name, value in said.items())
-            print(f"iteration  {done:3d} of {self._iterations.total}: {text}, {left:.0f} s left", flush=True)
+            print(
+                f"iteration  {len(inversion.misfits) - 1:3d} of {all_of_them}: {text}, {left:.0f} s left",
+                flush=True,
+            )
 
     def close(self) -> None:
         """Take the bars away."""
@@ -304,9 +341,24 @@ def main(given: list[str] | None = None) -> int:
     options = parser().parse_args(given)
     try:
         return run(options)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except KeyboardInterrupt:
+        if (options.output / "result.npz").is_file():
+            print(f"interrupted; the last model is in {options.output}: --resume goes on", file=sys.stderr)
+        raise
+
+
+def in_step(comm: Any, work: Callable[[], None]) -> None:
+    """Let the first process do something that may fail, and raise in all processes where it does."""
+    error = None
+    if comm is None or comm.rank == 0:
+        try:
+            work()
+        except Exception as caught:
+            error = caught
+    if comm is not None:
+        error = comm.bcast(error, root=0)
+    if error is not None:
+        raise error
 
 
 def run(options: argparse.Namespace) -> int:
@@ -330,6 +382,7 @@ def run(options: argparse.Namespace) -> int:
             print(text, flush=True)
 
     began = time.perf_counter()
+    in_step(comm, functools.partial(check, options))
     experiment = prepare(options)
     true, survey = experiment.true, experiment.survey
     memory = parse_bytes(options.memory or ("20 MiB" if true.ndim == 2 else "500 MiB"))
@@ -364,9 +417,8 @@ def run(options: argparse.Namespace) -> int:
             say("inversion  L-BFGS-B ...")
 
             def after(model: np.ndarray, inversion: Inversion) -> None:
+                in_step(comm, functools.partial(save, options.output, model, inversion))
                 progress.iteration(inversion)
-                if first:
-                    save(options.output, model, inversion)
 
             result = inversion.run(start, options.iterations, after)
             shown = len(gathers) // 2
@@ -374,12 +426,12 @@ def run(options: argparse.Namespace) -> int:
             workers = runner.workers()
     if comm is not None:
         workers = [worker for each in comm.gather(workers, root=0) or [] for worker in each]
+    in_step(comm, functools.partial(save, options.output, result, inversion))
     if not first:
         return 0
-    save(options.output, result, inversion)
     misfits, errors = inversion.misfits, inversion.errors
     picture = options.output / "fwi.png"
-    draw(picture, inversion, result, gathers[shown], simulated)
+    draw(picture, inversion, result, gathers[shown], simulated, make(memory).times / 1000)
     digest = hashlib.sha256(np.ascontiguousarray(result)).hexdigest()[:16]
     say(
         f"misfit     {misfits[0]:.6g} at the start, {misfits[-1]:.6g} after {len(misfits) - 1} iterations "
@@ -387,7 +439,7 @@ def run(options: argparse.Namespace) -> int:
     )
     say(
         f"model      {errors[0]:.2%} from the true one at the start, {errors[-1]:.2%} at the end; "
-        f"digest {digest}"
+        f"SHA-256 {digest} ..."
     )
     for worker in workers:
         say(f"memory     {worker}")
@@ -403,31 +455,40 @@ def save(directory: Path, model: np.ndarray, inversion: Inversion) -> None:
     """Write the model and how it came about, so that what is there is always whole."""
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / "result.partial.npz"
-    np.savez_compressed(
-        partial,
-        model=model,
-        true=inversion.experiment.true,
-        start=inversion.experiment.start,
-        spacing=inversion.experiment.survey.spacing,
-        misfits=inversion.misfits,
-        errors=inversion.errors,
-    )
-    os.replace(partial, directory / "result.npz")
+    try:
+        np.savez_compressed(
+            partial,
+            model=model,
+            true=inversion.experiment.true,
+            start=inversion.experiment.start,
+            spacing=inversion.experiment.survey.spacing,
+            experiment=inversion.experiment.digest(),
+            misfits=inversion.misfits,
+            errors=inversion.errors,
+        )
+        os.replace(partial, directory / "result.npz")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def resume(directory: Path, inversion: Inversion) -> np.ndarray:
     """Return the last model; L-BFGS-B starts anew from it, without what it knew of the curvature."""
     with np.load(directory / "result.npz") as kept:
-        if kept["true"].shape != inversion.experiment.true.shape or not np.array_equal(
-            kept["true"], inversion.experiment.true
-        ):
-            raise ValueError(f"{directory / 'result.npz'} is of another model; choose another --output")
+        if str(kept["experiment"]) != inversion.experiment.digest():
+            raise ValueError(
+                f"{directory / 'result.npz'} is of another model or other shots; choose another --output"
+            )
         inversion.misfits, inversion.errors = list(kept["misfits"]), list(kept["errors"])
         return np.array(kept["model"])
 
 
 def draw(
-    path: Path, inversion: Inversion, result: np.ndarray, gather: Gather, simulated: list[np.ndarray]
+    path: Path,
+    inversion: Inversion,
+    result: np.ndarray,
+    gather: Gather,
+    simulated: list[np.ndarray],
+    times: np.ndarray,
 ) -> None:
     """Write the picture: models, misfit and model error, data of one shot."""
     import matplotlib
@@ -477,32 +538,32 @@ def draw(
     axis.legend()
 
     assert gather.observed is not None
-    dt = experiment.survey.tn / (gather.observed.shape[0] - 1) / 1000
     axis, clip = axes[1, 1], np.percentile(np.abs(gather.observed), 97)
     shown = [gather.observed, *(gather.observed - data for data in simulated)]
     width = gather.observed.shape[1]
-    axis.imshow(
+    image = axis.imshow(
         np.concatenate(shown, axis=1),
         cmap="RdBu_r",
         vmin=-clip,
         vmax=clip,
         aspect="auto",
-        extent=(0, 3, experiment.survey.tn / 1000, 0),
+        extent=(0, 3, times[-1], 0),
     )
     for edge in (1, 2):
         axis.axvline(edge, color=black, lw=1)
-    axis.set_xticks([0.5, 1.5, 2.5], ["observed", "minus start", "minus result"])
-    axis.set(title="Data of one shot, one scale", xlabel=f"{width} receivers, three times", ylabel="time [s]")
+    axis.set_xticks([0.5, 1.5, 2.5], ["observed", "observed - start", "observed - result"])
+    x = gather.source[0] / 1000
+    axis.set(title=f"Shot at x = {x:.2f} km", xlabel=f"{width} receivers each", ylabel="time [s]")
+    figure.colorbar(image, ax=axis, label="pressure, clipped [a.u.]")
 
     axis, trace = axes[1, 2], width // 5
-    times = dt * np.arange(gather.observed.shape[0])
     for data, style, label in (
         (gather.observed, {"color": black, "lw": 2.2}, "observed"),
         (simulated[0], {"color": orange, "ls": "--"}, "start"),
         (simulated[1], {"color": blue, "ls": "-"}, "result"),
     ):
         axis.plot(times, data[:, trace], label=label, **style)
-    axis.set(title=f"Receiver {trace}", xlabel="time [s]", ylabel="pressure [a.u.]")
+    axis.set(title=f"The same shot, receiver {trace + 1}", xlabel="time [s]", ylabel="pressure [a.u.]")
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(path, dpi=100)
@@ -510,4 +571,8 @@ def draw(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -77,9 +77,10 @@ class CheckpointedAdjoint:
     ----------
     build : callable
         ``build(save)`` makes every forward field with ``TimeFunction(..., save=save)`` (but for those that
-        run along in the first sweep only; see `Problem`) and returns a `Problem`, or a tuple ``(forward, reverse)`` of operators. `save` is always a ``devito.Buffer`` of
-        the ring's length. Called twice, rarely three times, and once more by `verify`; everything else
-        (adjoint fields, gradients, models, sources) may be made once, outside.
+        run along in the first sweep only; see `Problem`) and returns a `Problem`, or a tuple ``(forward,
+        reverse)`` of operators. `save` is always a ``devito.Buffer`` of the ring's length. Called twice,
+        rarely three times, and once more by `verify`; everything else (adjoint fields, gradients, models,
+        sources) may be made once, outside.
     memory : int, float or str, optional
         Budget for the forward fields' rings and all snapshots together: bytes, or a string such as ``"2
         GiB"``. None: half of the memory that is free (``PYREVOLVE_MEMORY`` names another size or share).
@@ -722,8 +723,9 @@ class CheckpointedAdjoint:
         for name in analysis.companions:
             if isinstance(analysis.forward_bound[name].save, Buffer):
                 raise UnsupportedOperatorError(
-                    f"{name} runs along in the first sweep only, because neither recompute nor reverse knows it: a "
-                    f"long ring of it would take memory from the window for nothing. Make {name} without save="
+                    f"{name} runs along in the first sweep only, because neither recompute nor reverse knows "
+                    "it: a long ring of it would take memory from the window for nothing. "
+                    f"Make {name} without save="
                 )
         return analysis
 

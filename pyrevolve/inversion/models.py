@@ -93,7 +93,10 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
     suffix = path.suffix.lower()
     vp: npt.NDArray[Any]
     if suffix == ".npy":
-        vp = np.load(path)
+        try:
+            vp = np.load(path)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path.name} is no file of NumPy's .npy format with numbers") from error
     elif suffix in (".sgy", ".segy"):
         try:
             import segyio
@@ -116,7 +119,7 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
     if not (np.isfinite(vp).all() and low <= vp.min() and vp.max() <= high):
         raise ValueError(
             f"{path.name} holds values from {vp.min():g} to {vp.max():g}; P velocities in km/s between "
-            f"{low} and {high} are expected"
+            f"{low} and {high} are expected (divide m/s by 1000)"
         )
     return np.ascontiguousarray(vp, dtype=np.float32)
 
@@ -124,7 +127,18 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
 def smooth(vp: npt.NDArray[np.float32], points: int) -> npt.NDArray[np.float32]:
     """Average the slowness over about `points` grid points in every dimension, three times over.
 
-    The part of the model that is water (its velocity at the top, from the top down) stays as it is.
+    Parameters
+    ----------
+    vp : numpy.ndarray
+        P velocity, any number of dimensions, the last one depth, km/s, > 0.
+    points : int
+        Length of each moving average, grid points, >= 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same shape, float32, km/s. The part of the model that is water (its velocity at the top, from the top
+        down) stays as it is.
     """
     slowness = 1.0 / vp.astype(np.float64)
     for axis in range(vp.ndim):
