@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -319,7 +319,7 @@ def test_any_schedule_survives_failures_in_any_storage(data, problem, seed):
     pieces = []
     while sum(pieces) < n:
         pieces.append(data.draw(st.integers(1, n - sum(pieces))))
-    with nothing_left_behind() as folder:
+    with nothing_left_behind() as folder, ExitStack() as opened:
         storages = []
         for peak in peaks:
             on_disk, codec = data.draw(st.sampled_from(KINDS))
@@ -327,12 +327,10 @@ def test_any_schedule_survives_failures_in_any_storage(data, problem, seed):
                 storage = DiskStorage(peak, likeness, directory=folder, compression=codec, buffers=1)
             else:
                 storage = MemoryStorage(peak, likeness, compression=codec, threads=1)
-            storages.append(storage)
+            storages.append(opened.enter_context(storage))
         operators = FusedForward(checkpoint), FusedReverse(checkpoint)
         with Revolver(checkpoint, *operators, schedule=schedule, storage=storages) as revolver:
             survive(data, wave, revolver, fuse, pieces)
-        for storage in storages:
-            storage.close()
 
 
 # --- plans, with the storages that they come with
