@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pyrevolve import Action, AsyncTwoTier, BudgetError, Costs, CRevolve, PeriodicDiskRevolve, plan
+from pyrevolve import (
+    Action,
+    AsyncTwoTier,
+    BudgetError,
+    Costs,
+    CRevolve,
+    PeriodicDiskRevolve,
+    TwoLevel,
+    plan,
+)
 from pyrevolve.crevolve import plan_tiers
 
 
@@ -87,3 +96,11 @@ def test_nothing_is_waited_for_where_nothing_need_be():
     )
     time = AsyncTwoTier(23, 6, window=7, lookback=4, lag=1).overlap(costs)
     assert time.read_wait == time.write_wait == 0
+
+
+def test_forward_steps_beyond_64_bits_are_refused_where_they_are_added_up():
+    # Two segments of 32 windows each, gone through 32, 31, ... windows at a time.
+    n, window = 2**62, 2**56
+    with pytest.raises(OverflowError):
+        _ = TwoLevel(n, n // 2, 0, window=window).counts
+    assert TwoLevel(n, n // 2, 0, window=n // 2).counts.forward_steps < 2 * n

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "revolve/checked.hpp"
+
 namespace revolve {
 
 Instruction ForwardOnly::next() {
@@ -30,7 +32,8 @@ ScheduleTally tally(Schedule& schedule, InterruptCheck check, std::vector<std::i
         switch (instruction.kind) {
             case Kind::forward:
                 ++result.forward_calls;
-                result.forward_steps += instruction.stop - instruction.start;
+                result.forward_steps =
+                    checked_add(result.forward_steps, instruction.stop - instruction.start);
                 break;
             case Kind::reverse:
                 ++result.reverse_calls;

@@ -1,6 +1,7 @@
 #include "machine.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "input.hpp"
 
@@ -87,7 +88,9 @@ void Machine::forward(const Instruction& i) {
     require(position_ >= 0 && i.start == position_, "runs forward from a state that is not at hand");
     require(i.start < i.stop && i.stop <= model_.timesteps, "runs over an empty or impossible range");
     go_on(i.stop);
-    done_.forward_steps += i.stop - i.start;
+    // Of a run that is not gone through to its end they may exceed 64 bits.
+    const std::int64_t room = std::numeric_limits<std::int64_t>::max() - done_.forward_steps;
+    done_.forward_steps += std::min(i.stop - i.start, room);
     ++done_.forward_calls;
 }
 

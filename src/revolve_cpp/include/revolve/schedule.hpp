@@ -43,7 +43,7 @@ struct ScheduleTally {
 };
 
 /// Counts what a schedule does from where it stands to its end, by running through it. `held` is the number of
-/// snapshots in each tier at the beginning.
+/// snapshots in each tier at the beginning. Throws overflow_error where forward steps do not fit, and Interrupted.
 ScheduleTally tally(Schedule& schedule, InterruptCheck check = nullptr, std::vector<std::int64_t> held = {});
 
 }  // namespace revolve
