@@ -80,3 +80,13 @@ def test_the_demonstration_says_which_budget_would_do(tmp_path, monkeypatch, cap
     monkeypatch.setenv("DEVITO_LANGUAGE", "C")
     assert main(["--size", "61", "--tn", "100", "--memory", "1 kB"]) == 2
     assert "--memory" in capsys.readouterr().err
+
+
+def test_a_raw_file_of_a_known_size_needs_no_shape(tmp_path):
+    values = np.full((1601, 401), 2.0, "<f4")
+    values[3, 5] = 3.0
+    values.tofile(tmp_path / "marmousi")
+    assert load_model(tmp_path / "marmousi", None)[3, 5] == 3.0
+    values[:, 1:].tofile(tmp_path / "another")
+    with pytest.raises(ValueError, match="needs its shape"):
+        load_model(tmp_path / "another", None)

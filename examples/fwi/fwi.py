@@ -6,7 +6,7 @@ Dask workers, each of which compiles once and keeps its snapshots' memory; with 
 among processes instead.
 
     python examples/fwi/fwi.py                                        # a generated model, about two minutes
-    python examples/fwi/fwi.py --model vp_marmousi_bi --shape 1601 401 --coarsen 5 --f0 4 --tn 4000
+    python examples/fwi/fwi.py --model vp_marmousi_bi                 # Marmousi, every fourth point
     python examples/fwi/fwi.py --3d --size 41                         # the same in three dimensions
     mpirun -n 2 python examples/fwi/fwi.py --mpi                      # domain decomposition
 """
@@ -19,6 +19,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -54,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
         "--model", type=Path, help="P velocity in km/s: .npy, SEG-Y, or raw float32 with --shape"
     )
     model.add_argument("--shape", type=int, nargs="+", metavar="N", help="shape of a raw file, z fastest")
-    model.add_argument("--coarsen", type=int, default=1, help="take every so many points of the file")
+    model.add_argument(
+        "--coarsen", type=int, help="take every so many points of the file; None: until 50,000 are left"
+    )
     model.add_argument(
         "--spacing",
         type=float,
@@ -67,8 +70,10 @@ def parser() -> argparse.ArgumentParser:
     shots = result.add_argument_group("shots")
     shots.add_argument("--shots", type=int, default=12, help="number of shots")
     shots.add_argument("--receivers", type=int, default=None, help="of each shot; None: every third point")
-    shots.add_argument("--f0", type=float, default=6.0, help="peak frequency [Hz]")
-    shots.add_argument("--tn", type=float, default=2200.0, help="recording time [ms]")
+    shots.add_argument(
+        "--f0", type=float, help="peak frequency [Hz]; None: 12 points a wavelength at the top"
+    )
+    shots.add_argument("--tn", type=float, help="recording time [ms]; None: 1100 for each km of depth")
     search = result.add_argument_group("inversion")
     search.add_argument("--iterations", type=int, default=25, help="of L-BFGS-B in this run, at most")
     search.add_argument(
@@ -145,8 +150,9 @@ def prepare(options: argparse.Namespace) -> Experiment:
     """Make models and acquisition."""
     if options.model is not None:
         true = load_model(options.model, tuple(options.shape) if options.shape else None)
-        true = true[(slice(None, None, options.coarsen),) * true.ndim]
-        name, spacing = options.model.name, (options.spacing or 7.5) * options.coarsen
+        every = options.coarsen or max(1, math.ceil((true.size / 50_000) ** (1 / true.ndim)))
+        true = true[(slice(None, None, every),) * true.ndim]
+        name, spacing = options.model.name, (options.spacing or 7.5) * every
     elif options.three:
         true, name, spacing = generated_model_3d(options.size), "generated in 3D", options.spacing or 20.0
     else:
@@ -156,9 +162,9 @@ def prepare(options: argparse.Namespace) -> Experiment:
     low, high = options.bounds or (0.95 * true.min(), 1.05 * true.max())
     free = ~water(start)
     free[..., :4] = False  # Sources and receivers are here, where gradients are largest and tell least.
-    survey = Survey(true.shape, spacing, options.tn, options.f0, vmax=high)
-
     extent = (np.array(true.shape) - 1) * spacing
+    f0 = options.f0 or float(f"{1000 * np.median(true[..., 0]) / (12 * spacing):.2g}")
+    survey = Survey(true.shape, spacing, options.tn or 1.1 * extent[-1], f0, vmax=high)
     depth = 2.3 * spacing  # Between grid points, so that Devito spreads every point over its neighbours.
 
     def line(count: int, axis: int) -> np.ndarray:

@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 __all__ = ["generated_model", "generated_model_3d", "load_model", "smooth", "water"]
 
+#: Shapes of models that are handed around as raw files, by the number of their points: Marmousi at 7.5 m, as in
+#: Devito's collection of data.
+KNOWN_SHAPES = {1601 * 401: (1601, 401)}
+
 #: P velocities that a model may have, km/s; beyond them the unit of a file is probably m/s.
 PLAUSIBLE = (0.2, 12.0)
 
@@ -76,7 +80,7 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
     path : Path
         The file. A SEG-Y file has one trace per x; a raw file has z fastest.
     shape : tuple of int, optional
-        Shape (x, z) or (x, y, z) of a raw file.
+        Shape (x, z) or (x, y, z) of a raw file; may be left out for those of `KNOWN_SHAPES`.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
             vp = segyio.tools.collect(file.trace[:])
     else:
         vp = np.fromfile(path, dtype="<f4")
+        shape = shape or KNOWN_SHAPES.get(vp.size)
         if shape is None:
             raise ValueError(f"{path.name} is read as raw float32, which needs its shape: --shape NX NZ")
         if vp.size != np.prod(shape):
