@@ -1295,3 +1295,23 @@ def test_permission_denied(tmp_path):
     assert os.strerror(errno.EACCES) in output
     assert "name another" in output
     assert not list((tmp_path / "locked").iterdir())
+
+
+COLLECTED = """
+import gc, sys, threading
+import numpy as np
+from pyrevolve import DiskStorage
+
+storage = DiskStorage(2, [np.zeros(1000)], directory=sys.argv[1])
+storage.save(0, [np.ones(1000)], 0)
+with threading._active_limbo_lock:  # as within threading.enumerate()
+    del storage
+    gc.collect()
+"""
+
+
+def test_storage_that_is_collected_while_threads_are_counted_does_not_wait_for_its_own(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", COLLECTED, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60, env=environment)
+    assert not list(tmp_path.iterdir())

@@ -140,6 +140,7 @@ class Background:
         self._failed: list[Transfer] = []
         self._running: Transfer | None = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._broken: BaseException | None = None
         self._stopping = False
         # Not entered as a condition, which interrupts could leave locked.
@@ -313,11 +314,17 @@ class Background:
             self._wait(lambda: self._running is None)
             self.waited = self.busy = 0
 
-    def stop(self) -> None:
+    def stop(self, *, join: bool) -> None:
         """End the thread after the transfer that it is at, give the buffers back, and remove the file.
 
         What was not written is lost. May be called again, as after an interrupt: a thread that nobody waits
         for any more removes the file by itself, and nobody else may, as long as it is at a transfer.
+
+        Parameters
+        ----------
+        join : bool
+            Whether the thread itself is waited for, and not only its work: not where a storage is collected
+            as garbage, which may be while this thread holds a lock that the other one needs in order to end.
         """
         if self._file.owned:
             with self._lock:
@@ -329,7 +336,10 @@ class Background:
             if thread is threading.current_thread():  # which came upon the storage as garbage
                 return
             if thread is not None:
-                thread.join()
+                if join:
+                    thread.join()
+                else:
+                    self._ended.wait()
             with self._lock:
                 for buffer in self._buffers:
                     self._release(buffer)
@@ -432,9 +442,11 @@ class Background:
             with self._lock:
                 self._broken = error
                 self._changed.notify_all()
-        with self._lock:
-            if self._stopping:  # perhaps nobody waits for the end
-                self._file.remove()
+        finally:
+            with self._lock:
+                if self._stopping:  # perhaps nobody waits for the end
+                    self._file.remove()
+            self._ended.set()
 
     def _next(self) -> tuple[Transfer, bool] | None:
         """Wait for something to do, and whether that is to write; None: the end."""

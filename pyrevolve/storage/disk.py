@@ -362,7 +362,7 @@ class DiskStorage(SlotStorage):
             file.remove()
             raise
         #: Ends it with this object or with the interpreter, unless close() did.
-        self._ending = weakref.finalize(self, _end, file, background)
+        self._ending = weakref.finalize(self, _end, file, background, join=False)
 
     def _put(
         self, slot: int, t: int, arrays: Sequence[npt.NDArray[Any]], slot_nbytes: int
@@ -424,7 +424,7 @@ class DiskStorage(SlotStorage):
     def _release(self) -> None:
         if hasattr(self, "_ending") and self._ending.alive:
             # Called like this, an interrupt lets it be called again.
-            _end(self._file, self._background)
+            _end(self._file, self._background, join=True)
             self._ending.detach()
 
     def _check_written(self) -> None:
@@ -458,9 +458,9 @@ def _pieces(memory: memoryview, pieces: Iterable[tuple[bool, int]]) -> Iterator[
         done += nbytes
 
 
-def _end(file: SnapshotFile, background: Background) -> None:
+def _end(file: SnapshotFile, background: Background, *, join: bool) -> None:
     """Remove the file and end the thread; may be called again where an interrupt ended it."""
     try:
         file.unlink()
     finally:
-        background.stop()
+        background.stop(join=join)
