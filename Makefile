@@ -16,9 +16,10 @@ SOURCES := pyproject.toml setup.py $(shell find pyrevolve src examples -type f \
     -o -name 'page.*' \) 2>/dev/null)
 CPP := $(shell find src -name '*.cpp' 2>/dev/null)
 HPP := $(shell find src -name '*.hpp' 2>/dev/null)
+FORMATTED := $(wildcard tests/fuzz/*.cpp tests/fuzz/*.hpp benchmarks/*.cpp)
 PYX := $(wildcard pyrevolve/*.pyx pyrevolve/*.pxd)
 
-.PHONY: help demo docs test test-all devito-client sanitize lint format bench dist wheels clean system-tools
+.PHONY: help demo docs fuzz guard coverage test test-all devito-client sanitize lint format bench dist wheels clean system-tools
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +29,8 @@ help:
 	@echo "make lint      style and types of everything;  make format  puts the style right"
 	@echo "make bench     the benchmarks that the README quotes; ARGS=... for benchmarks/gradient.py;"
 	@echo "               .venv/bin/python benchmarks/schedules.py --fast leaves out what takes minutes"
+	@echo "make fuzz      coverage-guided fuzzing (FUZZ_RUNS=..., apt-get install clang);  make coverage  what tests reach"
+	@echo "make guard     deterministic counts against benchmarks/counts.csv (apt-get install valgrind)"
 	@echo "make docs      the documentation as a site in docs/_build/html"
 	@echo "make dist      source distribution and a wheel for this Python in dist/"
 	@echo "make wheels    the wheels of a release in wheelhouse/; takes Docker on Linux"
@@ -115,13 +118,13 @@ lint: .venv-lint/installed
 	$(LINT)/ruff format --check .
 	$(LINT)/mypy --strict pyrevolve
 	PATH="$(LINT):$$PATH" cython-lint $(PYX)
-	$(LINT)/clang-format --dry-run --Werror $(CPP) $(HPP)
+	$(LINT)/clang-format --dry-run --Werror $(CPP) $(HPP) $(FORMATTED)
 	$(CXX) -std=c++17 -Isrc/revolve_cpp/include -Wall -Wextra -Wpedantic -Wshadow -Werror -fsyntax-only $(CPP)
 
 format: .venv-lint/installed
 	$(LINT)/ruff check --fix .
 	$(LINT)/ruff format .
-	$(LINT)/clang-format -i $(CPP) $(HPP)
+	$(LINT)/clang-format -i $(CPP) $(HPP) $(FORMATTED)
 
 # --- documentation --------------------------------------------------------------------------------------------
 
@@ -135,6 +138,65 @@ docs: .venv-docs/installed
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python $(PIP_INSTALL) '.[docs]'
 	touch $@
+
+# --- hardening ------------------------------------------------------------------------------------------------
+
+.venv-hardening/installed: $(SOURCES) | system-tools
+	rm -rf .venv-hardening build/lib*
+	$(PYTHON) -m venv .venv-hardening
+	.venv-hardening/bin/python $(PIP_INSTALL) '.[demo,test,hardening]'
+	touch $@
+
+# Coverage-guided fuzzing: of the C++ library with libFuzzer, FUZZ_RUNS inputs in each of JOBS processes, and of the
+# planner with Atheris. What is found is written to build/fuzz/findings, and `build/fuzz/target FILE` shows it again. A
+# corpus that is there already is gone on with.
+FUZZ_CXX ?= clang++
+FUZZ_RUNS ?= 100000
+FUZZ_PLAN_RUNS ?= 1500
+FUZZ_COMPILE := -std=c++17 -O2 -g -D_GLIBCXX_ASSERTIONS -pthread -Isrc/revolve_cpp/include
+FUZZ_SANITIZE := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZ_CPP := $(wildcard src/revolve_cpp/*.cpp tests/fuzz/*.cpp)
+FUZZ_HPP := $(wildcard src/revolve_cpp/include/revolve/*.hpp tests/fuzz/*.hpp)
+
+build/fuzz/%.o: %.cpp $(FUZZ_HPP)
+	@mkdir -p $(@D)
+	$(FUZZ_CXX) $(FUZZ_COMPILE) $(FUZZ_SANITIZE) -c $< -o $@
+
+build/fuzz/target: $(FUZZ_CPP:%.cpp=build/fuzz/%.o)
+	$(FUZZ_CXX) $(FUZZ_SANITIZE) $^ -o $@ -pthread -ldl
+
+fuzz: .venv-hardening/installed
+	@command -v $(FUZZ_CXX) >/dev/null || \
+	    { echo "$(FUZZ_CXX), which has libFuzzer, was not found: apt-get install clang, or FUZZ_CXX=..."; exit 1; }
+	$(MAKE) -j $(JOBS) build/fuzz/target
+	mkdir -p build/fuzz/findings
+	$(PYTHON) tests/fuzz/seeds.py build/fuzz/corpus
+	$(PYTHON) tests/fuzz/seeds.py build/fuzz/plans
+	cd build/fuzz && ./target -jobs=$(JOBS) -workers=$(JOBS) -runs=$(FUZZ_RUNS) -max_len=256 -timeout=100 \
+	    -rss_limit_mb=4096 -verbosity=0 -print_final_stats=1 -artifact_prefix=findings/ corpus
+	.venv-hardening/bin/python tests/fuzz/plans.py -runs=$(FUZZ_PLAN_RUNS) -max_len=512 -timeout=100 -verbosity=0 \
+	    -print_final_stats=1 -artifact_prefix=build/fuzz/findings/plan- build/fuzz/plans
+
+# Deterministic counts against benchmarks/counts.csv; ARGS=--update writes that.
+guard: .venv-hardening/installed
+	@command -v valgrind >/dev/null || { echo "valgrind not found: apt-get install valgrind"; exit 1; }
+	.venv-hardening/bin/python benchmarks/counts.py $(ARGS)
+
+# Lines and branches that the tests reach, of the package and of the C++ library, which is compiled for it in
+# build/coverage and found there before the installed package. In one process, as its counters are not shared.
+coverage: .venv-hardening/installed
+	rm -rf build/coverage
+	CFLAGS="--coverage -fprofile-update=atomic -fno-inline" LDFLAGS=--coverage \
+	    .venv-hardening/bin/python setup.py --quiet build --build-base build/coverage
+	cd tests && PYTHONPATH="$$(echo $(CURDIR)/build/coverage/lib*)" \
+	    ../.venv-hardening/bin/python -m coverage run --rcfile=../pyproject.toml \
+	    --data-file=$(CURDIR)/build/coverage/data -m pytest -p no:cacheprovider $(ARGS)
+	.venv-hardening/bin/python -m coverage combine --data-file=build/coverage/data build/coverage/data.*
+	.venv-hardening/bin/python -m coverage html --quiet --data-file=build/coverage/data -d build/coverage/python
+	mkdir -p build/coverage/cpp
+	.venv-hardening/bin/python -m gcovr --root . --filter src/revolve_cpp/ --exclude-throw-branches --merge-lines \
+	    --print-summary --html-details build/coverage/cpp/index.html --txt - build/coverage/temp*
+	.venv-hardening/bin/python -m coverage report --data-file=build/coverage/data --skip-covered
 
 # --- benchmarks and distributions -----------------------------------------------------------------------------
 
@@ -163,6 +225,6 @@ wheels: dist
 clean:
 	rm -rf build dist wheelhouse *.egg-info
 	rm -rf .venv .venv-test .venv-sanitize .venv-lint .venv-reference .venv-checkpoint-schedules
-	rm -rf .venv-docs docs/_build docs/_figures docs/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-hardening .venv-docs docs/_build docs/_figures docs/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f pyrevolve/*.so pyrevolve/crevolve.c pyrevolve/crevolve.cpp
 	find pyrevolve tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["generated_model", "generated_model_3d", "load_model", "smooth", "water"]
 
-#: Shapes of models that are handed around as raw files, by the number of their points: Marmousi at 7.5 m, as in
-#: Devito's collection of data.
+#: Shapes of models that are handed around as raw files, by the number of their points: Marmousi at 7.5 m.
 KNOWN_SHAPES = {1601 * 401: (1601, 401)}
 
 #: P velocities that a model may have, km/s; beyond them the unit of a file is probably m/s.
