@@ -73,7 +73,15 @@ def test_the_extras_are_those_of_the_package():
     provided = set(importlib.metadata.metadata("pyrevolve").get_all("Provides-Extra") or ())
     assert set(checks.EXTRAS) <= provided
     # What is left: Devito, which is looked at by itself, and what users do not ask for.
-    assert provided - set(checks.EXTRAS) == {"devito", "demo", "docs", "test", "dev", "all"}
+    assert provided - set(checks.EXTRAS) == {
+        "devito",
+        "demo",
+        "docs",
+        "test",
+        "hardening",
+        "dev",
+        "all",
+    }
 
 
 @pytest.mark.processes
