@@ -18,7 +18,7 @@ import pyrevolve
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ["py.typed", "crevolve.pyi", "crevolve.pxd", "cli/page.html", "cli/page.css", "cli/page.js"]
-EXAMPLE = ["fwi/__init__.py", "fwi/__main__.py", "fwi/fwi.py"]  # of examples/fwi
+EXAMPLE = ["fwi/__init__.py", "fwi/fwi.py"]  # of examples/fwi
 
 
 def checkout(*needed):
@@ -60,7 +60,7 @@ def test_numpy_is_all_that_is_required():
 
 
 def test_all_takes_in_every_extra():
-    assert required("all") == extras()
+    assert required("all") == extras() - {"hardening"}  # whose wheels are for Linux alone
 
 
 def test_messages_name_extras_that_exist():
