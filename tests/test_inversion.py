@@ -197,7 +197,7 @@ def test_gradient_in_three_dimensions_passes_the_taylor_test():
     x, y = np.meshgrid([60.0, 180.0, 310.0], [60.0, 180.0, 310.0])
     receivers = np.stack([x.ravel(), y.ravel(), np.full(9, 60.0)], axis=1)
     gather = Gather(np.array([190.0, 170.0, 60.0]), receivers)
-    problem = AcousticShots(survey, gather, memory="3 MB", second_order=True)
+    problem = AcousticShots(survey, gather, memory="8 MB", second_order=True)
     gather = Gather(gather.source, receivers, problem.simulate(true, gather))
     misfit, gradient = problem.misfit_and_gradient(start, gather)
     direction = np.random.default_rng(5).standard_normal(true.shape) + 0.5 * gradient / gradient.std()
