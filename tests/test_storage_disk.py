@@ -1069,3 +1069,16 @@ def test_trial_of_direct_transfers_takes_no_more_memory_than_the_buffers(
     monkeypatch.setattr(file, "_pwrite", write)
     DiskStorage(6, [np.zeros(slot, "u1")], directory=tmp_path, buffers=buffers).close()
     assert set(taken) == {most}
+
+
+def test_buffer_that_is_given_back_twice_is_free_once(tmp_path):
+    """As where an interrupt comes between giving it back and knowing that it was."""
+    arrays = [np.arange(1000.0)]
+    with DiskStorage(3, arrays, directory=tmp_path, buffers=2) as storage:
+        storage.save(0, arrays, 0)
+        storage.flush()
+        background, transfer = storage._background, storage._held[0].record.transfer
+        background.fetch(transfer)
+        background.done(transfer)
+        background.done(transfer)
+        assert len(background._free) == len(set(map(id, background._free))) == 2

@@ -224,7 +224,7 @@ class Background:
                 self._running.announced = False
             for transfer in self._ready:
                 if not transfer.pinned and transfer.buffer is not None:
-                    self._free.append(transfer.buffer)
+                    self._keep(transfer.buffer)
             self._ahead.clear()
             self._ready.clear()
             self._changed.notify_all()
@@ -248,8 +248,9 @@ class Background:
                 if transfer.buffer is None and transfer.stage is _Stage.ON_DISK:
                     self._start()
                     buffer = self._take_buffer()
-                    transfer.buffer, buffer.owner = buffer, transfer
+                    # First, so that an interrupt never leaves a buffer that seems to hold what is on disk.
                     transfer.stage = _Stage.READING
+                    transfer.buffer, buffer.owner = buffer, transfer
                     self._urgent = transfer
                     self._changed.notify_all()
                 self._wait(lambda: transfer.stage is not _Stage.READING)
@@ -257,10 +258,13 @@ class Background:
                     raise transfer.error or OSError("its bytes are gone")
                 return transfer.buffer.memory
             except BaseException:  # an interrupt among them
-                if self._urgent is transfer and transfer.buffer is not None:
+                if transfer.stage is _Stage.READING and self._running is not transfer:
+                    # It was not begun, and nobody else would.
                     self._urgent = None
+                    unread, transfer.buffer = transfer.buffer, None
                     transfer.stage = _Stage.ON_DISK
-                    self._release(transfer.buffer)
+                    if unread is not None:
+                        self._release(unread)
                 self.done(transfer)
                 raise
 
@@ -271,7 +275,7 @@ class Background:
             if transfer in self._ready:
                 self._ready.remove(transfer)
             if transfer.stage is _Stage.ON_DISK and transfer.buffer is not None:
-                self._free.append(transfer.buffer)
+                self._keep(transfer.buffer)
             self._changed.notify_all()
 
     def drop(self, transfer: Transfer) -> None:
@@ -425,9 +429,13 @@ class Background:
         """Make a buffer free, whose bytes belong to nobody any more."""
         if buffer.owner is not None:
             buffer.owner.buffer, buffer.owner = None, None
+        self._keep(buffer)
+        self._changed.notify_all()
+
+    def _keep(self, buffer: Buffer) -> None:
+        """Make a buffer free that may hold a copy of what is on disk; once, however often it is asked."""
         if buffer not in self._free:
             self._free.append(buffer)
-        self._changed.notify_all()
 
     # --- the thread -----------------------------------------------------------------------------------------
 
@@ -532,4 +540,4 @@ class Background:
             if transfer.announced:
                 self._ready.append(transfer)
             elif not transfer.pinned:
-                self._free.append(buffer)
+                self._keep(buffer)
