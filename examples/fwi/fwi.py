@@ -557,7 +557,7 @@ def draw(
     )
     for edge in (1, 2):
         axis.axvline(edge, color=black, lw=1)
-    axis.set_xticks([0.5, 1.5, 2.5], ["observed", "observed - start", "observed - result"])
+    axis.set_xticks([0.5, 1.5, 2.5], ["observed", "observed\n- start", "observed\n- result"])
     x = gather.source[0] / 1000
     axis.set(title=f"Shot at x = {x:.2f} km", xlabel=f"{width} receivers each", ylabel="time [s]")
     figure.colorbar(image, ax=axis, label="pressure, clipped [a.u.]")
