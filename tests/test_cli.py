@@ -165,6 +165,7 @@ print(*(named & {"devito", "matplotlib", "psutil", "tqdm", "distributed", "scipy
     assert done.stderr.split() == []
 
 
+@pytest.mark.processes
 def test_an_encoding_without_the_symbols_is_drawn_in_ascii():
     done = run("show", "revolve", "30", "-s", "3", env={"PYTHONIOENCODING": "ascii", "PATH": ""})
     assert done.returncode == 0

@@ -22,6 +22,8 @@ from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
+pytestmark = pytest.mark.processes
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted(CHECKOUT.glob("docs/**/*.md"))
 if not PAGES:
@@ -91,6 +93,8 @@ class Blocks:
         # A page is a program, whose classes Dask sends to its workers as such.
         example.namespace["__name__"] = "__main__"
         how = missing(example.parsed)
+        if how is None and self.skipped:
+            how = "goes on from a block that was skipped"
         if how is not None:
             self.skipped.append(f"line {example.line}: {how}")
             return
