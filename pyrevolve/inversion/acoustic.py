@@ -97,9 +97,7 @@ class Acoustic:
 
     def forward(self, u: Any, shot: Shot, *, receivers: bool = True) -> Any:
         """Make the operator that steps `u` forward."""
-        step = solve(self.m * u.dt2 - u.laplace + self.damp * u.dt, u.forward)
-        dt2 = u.grid.stepping_dim.spacing**2
-        equations = [Eq(u.forward, step), shot.source.inject(u.forward, expr=shot.source * dt2 / self.m)]
+        equations = self._step(u, shot)
         if receivers:
             equations.append(shot.simulated.interpolate(expr=u))
         return Operator(equations, name="Forward")
@@ -120,15 +118,12 @@ class Acoustic:
 
         The receivers record `scattered`, the derivative of the wavefield in the direction `dm`.
         """
-        step = solve(self.m * u.dt2 - u.laplace + self.damp * u.dt, u.forward)
         change = solve(
             self.m * scattered.dt2 - scattered.laplace + self.damp * scattered.dt + dm * u.dt2,
             scattered.forward,
         )
-        dt2 = u.grid.stepping_dim.spacing**2
         equations = [
-            Eq(u.forward, step),
-            shot.source.inject(u.forward, expr=shot.source * dt2 / self.m),
+            *self._step(u, shot),
             Eq(scattered.forward, change),
             shot.simulated.interpolate(expr=scattered),
         ]
@@ -136,14 +131,13 @@ class Acoustic:
 
     def illumination(self, u: Any, shot: Shot, illumination: Any) -> Any:
         """Make the operator that steps `u` forward and adds u_tt squared to `illumination`."""
+        return Operator([*self._step(u, shot), Inc(illumination, u.dt2 * u.dt2)], name="Illumination")
+
+    def _step(self, u: Any, shot: Shot) -> list[Any]:
+        """Return the equations of a forward timestep of `u` with the shot's source."""
         step = solve(self.m * u.dt2 - u.laplace + self.damp * u.dt, u.forward)
         dt2 = u.grid.stepping_dim.spacing**2
-        equations = [
-            Eq(u.forward, step),
-            shot.source.inject(u.forward, expr=shot.source * dt2 / self.m),
-            Inc(illumination, u.dt2 * u.dt2),
-        ]
-        return Operator(equations, name="Illumination")
+        return [Eq(u.forward, step), shot.source.inject(u.forward, expr=shot.source * dt2 / self.m)]
 
     def gradient_field(self, name: str = "gradient") -> Any:
         """Make a function on the grid, such as the one that a gradient operator adds to."""
