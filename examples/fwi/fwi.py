@@ -242,11 +242,11 @@ class Inversion:
             return misfit / self.misfits[0], scale * gradient[free] / self.misfits[0]
 
         def accepted(x: np.ndarray) -> None:
-            self.misfits.append(
-                latest[1] if np.array_equal(x, latest[0]) else evaluate(x)[0] * self.misfits[0]
-            )
-            self.errors.append(self.model_error(velocity(x)))
-            after(velocity(x), self)
+            evaluate(x)  # which it has been, as a rule
+            model = velocity(x)
+            self.misfits.append(latest[1])
+            self.errors.append(self.model_error(model))
+            after(model, self)
 
         found = minimize(
             evaluate,
@@ -285,17 +285,17 @@ def dask_client(options: argparse.Namespace) -> Iterator[Any]:
         return
     # Ctrl-C is for this process, which then ends the workers; they are not to hear it themselves.
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # One thread each: many shots side by side are faster than many threads on one shot.
-    with (
-        LocalCluster(
+    try:
+        # One thread each: many shots side by side are faster than many threads on one shot.
+        cluster = LocalCluster(
             n_workers=min(workers, options.shots),
             threads_per_worker=1,
             dashboard_address=":0",
             silence_logs=logging.CRITICAL,  # What goes wrong is raised here.
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    finally:
         signal.signal(signal.SIGINT, heard)
+    with cluster, Client(cluster) as client:
         yield client
 
 
@@ -427,17 +427,17 @@ def run(options: argparse.Namespace) -> int:
                 progress.iteration(inversion)
 
             result = inversion.run(start, options.iterations, after)
-            shown = len(gathers) // 2
-            simulated = [runner.map("simulate", model)[shown] for model in (experiment.start, result)]
             workers = runner.workers()
     if comm is not None:
         workers = [worker for each in comm.gather(workers, root=0) or [] for worker in each]
     in_step(comm, functools.partial(save, options.output, result, inversion))
+    problem, gather = make(memory), gathers[len(gathers) // 2]  # The shot that is drawn; by all processes.
+    simulated = [problem.simulate(model, gather) for model in (experiment.start, result)]
     if not first:
         return 0
     misfits, errors = inversion.misfits, inversion.errors
     picture = options.output / "fwi.png"
-    draw(picture, inversion, result, gathers[shown], simulated, make(memory).times / 1000)
+    draw(picture, inversion, result, gather, simulated, problem.times / 1000)
     digest = hashlib.sha256(np.ascontiguousarray(result)).hexdigest()[:16]
     say(
         f"misfit     {misfits[0]:.6g} at the start, {misfits[-1]:.6g} after {len(misfits) - 1} iterations "
@@ -523,22 +523,11 @@ def draw(
     # Okabe & Ito's colours, which colour-blind readers can tell apart.
     blue, orange, black = "#0072B2", "#D55E00", "#000000"
     axis, iterations = axes[1, 0], np.arange(len(inversion.misfits))
-    axis.semilogy(
-        iterations,
-        np.array(inversion.misfits) / inversion.misfits[0],
-        "o-",
-        color=blue,
-        ms=3,
-        label="data misfit",
-    )
-    axis.semilogy(
-        iterations,
-        np.array(inversion.errors) / inversion.errors[0],
-        "s--",
-        color=orange,
-        ms=3,
-        label="model error",
-    )
+    for values, style, colour, label in (
+        (inversion.misfits, "o-", blue, "data misfit"),
+        (inversion.errors, "s--", orange, "model error"),
+    ):
+        axis.semilogy(iterations, np.array(values) / values[0], style, color=colour, ms=3, label=label)
     axis.set(title="Convergence", xlabel="iteration", ylabel="relative to the start")
     axis.grid(alpha=0.3, which="both")
     axis.legend()
