@@ -112,13 +112,20 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=4, help="shots per process, the first one not counted")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--figures", action="store_true", help="draw what the files have; measure nothing")
+    parser.add_argument(
+        "--figures",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FOLDER",
+        help="draw what the files have, beside them or in another folder; measure nothing",
+    )
     options = parser.parse_args()
     if options.shots < 2:
         parser.error(f"--shots must be >= 2, because the first one is not counted, got {options.shots}")
     paths = {part: options.folder / f"growth_{part}.csv" for part in options.parts}
-    if options.figures:
-        target = options.folder / "growth.png"
+    if options.figures is not None:
+        target = (options.figures if options.figures.parts else options.folder) / "growth.png"
         draw({part: read_rows(path) for part, path in paths.items()}, target)
         print(f"written to {target}")
         return

@@ -10,10 +10,11 @@ of its own (`.venv-reference`); checkpoint-schedules, whose actions drive the op
 its memory touched for the first time (cold) and again (warm).
 
 Every measurement is a process of its own, with nothing else running. Its row is appended to a CSV file at
-once: stopped at any moment, the same command goes on where it was. The time is the median over the shots of a
-process after its first one. Gradients are compared with that of store-all bit for bit, forward timesteps with
-the fewest possible, computed without this package. The large configuration is not run but predicted, from
-costs measured on the largest three-dimensional problem, and labelled so.
+once: stopped at any moment, the same command goes on where it was. All are measured in several rounds, one
+after the other; the time is the median over the shots of a process after its first one, in the best round.
+Gradients are compared with that of store-all bit for bit, forward timesteps with the fewest possible,
+computed without this package. The large configuration is not run but predicted, from costs measured on the
+largest three-dimensional problem, and labelled so.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import sweep_optimum
 from common import ROOT, facts, print_facts, reference_python, worker
 from sweep_large import predict, write_predictions
 from sweep_problems import LARGE, RING, SETS, STATE, Problem, Set, limits
-from sweep_results import Results, read_rows
+from sweep_results import Results, fastest, read_rows
 from sweep_tables import markdown, print_large, print_problems
 
 WORKER = Path(__file__).with_name("sweep_worker.py")
@@ -46,7 +47,7 @@ METHODS = {
     "checkpoint-schedules": RING + STATE,
 }
 
-IDENTITY = ("problem", "timesteps", "method", "limit_slices", "codec", "shots")
+IDENTITY = ("problem", "timesteps", "method", "limit_slices", "codec", "shots", "round")
 COLUMNS = (
     *IDENTITY,
     "shape",
@@ -98,12 +99,15 @@ def main() -> None:
         problems = chosen.problems
     path = options.csv or ROOT / "benchmarks" / "results" / f"memory_sweep_{options.size}.csv"
     if options.markdown:
-        print(markdown(read_rows(path), predictions(read_rows(path))))
+        rows = fastest(read_rows(path), IDENTITY)
+        print(markdown(rows, predictions(rows)))
         return
-    if options.figures:
+    if options.figures is not None:
         from sweep_figures import draw_sweep
 
-        for figure in draw_sweep(read_rows(path), predictions(read_rows(path)), path):
+        target = (options.figures if options.figures.parts else path.parent) / path.name
+        rows = fastest(read_rows(path), IDENTITY)
+        for figure in draw_sweep(rows, predictions(rows), target):
             print(f"written to {figure}")
         return
 
@@ -112,19 +116,21 @@ def main() -> None:
     del machine["load_average"]
     with Results(path, COLUMNS, IDENTITY, {**machine, "threads": options.threads}) as results:
         sweep = Sweep(options, results)
-        for problem in problems:
-            sweep.measure(problem, chosen)
-        if problems[-1] is chosen.problems[-1]:
-            sweep.measure_costs(problems[-1])
-        print_problems(results.rows)
-        predicted = predictions(results.rows)
+        for sweep.round in range(1, options.rounds + 1):
+            for problem in problems:
+                sweep.measure(problem, chosen)
+            if problems[-1] is chosen.problems[-1]:
+                sweep.measure_costs(problems[-1])
+        rows = fastest(results.rows, IDENTITY)
+        print_problems(rows)
+        predicted = predictions(rows)
         if predicted:
             print_large(predicted)
             written = path.with_name(path.stem + "_large_predicted.csv")
             write_predictions(written, predicted)
             print(f"predictions written to {written}")
         print(f"written to {path}")
-    for line in sweep.left_out:
+    for line in dict.fromkeys(sweep.left_out):
         print(f"left out    {line}")
     for line in sweep.failed:
         print(f"FAILED      {line}")
@@ -150,16 +156,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limits", type=int, nargs="+", metavar="SLICES", help="these, instead of so many")
     parser.add_argument("--most-seconds", type=float, help="leave out gradients that take longer [s]")
     parser.add_argument("--shots", type=int, default=3, help="shots per process, the first one not counted")
+    parser.add_argument("--rounds", type=int, default=2, help="how often all is measured, default 2")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--codec", default="lz4", choices=("lz4", "zstd", "pcodec"))
     parser.add_argument("--disk", default="32 GiB", help="budget on disk")
     parser.add_argument("--disk-dir", type=Path, help="where; by default benchmarks/results")
     parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8 and Devito")
     parser.add_argument("--csv", type=Path, help="by default benchmarks/results/memory_sweep_SIZE.csv")
-    parser.add_argument("--figures", action="store_true", help="draw what the CSV file has; measure nothing")
+    parser.add_argument(
+        "--figures",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FOLDER",
+        help="draw what the CSV file has, beside it or in a folder; measure nothing",
+    )
     parser.add_argument("--markdown", action="store_true", help="print it as tables in Markdown")
     options = parser.parse_args()
-    if options.figures or options.markdown:
+    if options.figures is not None or options.markdown:
         return options
     if options.shots < 2:
         parser.error(f"--shots must be >= 2, because the first one is not counted, got {options.shots}")
@@ -185,6 +199,7 @@ class Sweep:
     def __init__(self, options: argparse.Namespace, results: Results) -> None:
         self.options = options
         self.results = results
+        self.round = 1
         self.left_out: list[str] = []
         self.failed: list[str] = []
         self.gradients = results.path.with_suffix("")
@@ -245,6 +260,7 @@ class Sweep:
             "limit_slices": slices,
             "codec": self.options.codec if method == "compressed" else "",
             "shots": self.options.shots,
+            "round": self.round,
         }
 
     def gradient_file(self, problem: Problem) -> Path:
@@ -335,6 +351,7 @@ def summary(problem: Problem, method: str, slices: int, result: dict) -> dict[st
     }
     if method == "costs":
         row.update(
+            seconds=result["costs"]["forward_step"],
             costs=json.dumps(result["costs"]),
             large_cells=result["large_cells"],
             large_slice_bytes=result["large_slice"],

@@ -108,7 +108,7 @@ CASES = (
 SIZES = "state_bytes=7_000_000, window_slice_bytes=3_500_000, lookback=2"
 PLANS = (
     f'plan(10_000, {SIZES}, memory="350 MB", disk="20 GB")',
-    f'plan(10_000, {SIZES}, memory="350 MB", disk="20 GB", overlap=True)',
+    f'plan(10_000, {SIZES}, memory="350 MB", disk="20 GB", overlap=False)',
     f'plan_curve(10_000, {SIZES}, disk="20 GB")',
 )
 N_BUDGETS = 300

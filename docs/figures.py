@@ -1,4 +1,4 @@
-"""Draw the figures of the documentation from the schedules themselves.
+"""Draw the figures of the documentation, from the schedules themselves and from what was measured.
 
 ``python docs/figures.py FOLDER`` writes them as SVG; the build of the site calls `draw_all`. The colours of
 Okabe & Ito can be told apart with any kind of colour vision.
@@ -6,6 +6,7 @@ Okabe & Ito can be told apart with any kind of colour vision.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -286,12 +287,33 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
+# --- what was measured ------------------------------------------------------------------------------------
+
+_HERE = Path(__file__).resolve().parent
+
+
+def draw_measured(folder: Path) -> None:
+    """Let the benchmarks make figures, and a page of tables, of what they measured for this documentation."""
+    sweep, growth = (_HERE.parent / "benchmarks" / f"{name}.py" for name in ("memory_sweep", "growth"))
+    results = _HERE / "measured"
+    csv = ("--csv", results / "memory_sweep_small.csv")
+    _run(sweep, *csv, "--figures", folder)
+    _run(growth, "--folder", results, "--figures", folder)
+    (folder / "memory_sweep_tables.md").write_text(_run(sweep, *csv, "--markdown"), encoding="utf-8")
+
+
+def _run(*command: Any) -> str:
+    done = subprocess.run([sys.executable, *map(str, command)], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
+
+
 def draw_all(folder: Path) -> None:
     """Write all figures into a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
         for name, draw in FIGURES.items():
             draw().savefig(folder / f"{name}.svg", metadata={"Date": None})
+    draw_measured(folder)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_fewest_of_any_schedule_are_those_of_the_dynamic_program_over_slices(sta
 
 
 def test_fewest_of_any_schedule_for_3000_timesteps():
-    # Section 6c of the mathematics, with a zero initial state.
+    # Computed by hand from the closed form of docs/architecture.md, with a zero initial state.
     assert [sweep_optimum.least(3000, slices) for slices in (20, 50, 100)] == [12280, 8250, 6250]
 
 
@@ -283,7 +283,7 @@ def test_a_killed_sweep_goes_on_and_finds_optimal_counts_and_the_gradient_of_sto
     pytest.importorskip("checkpoint_schedules", reason="pip install checkpoint-schedules")
     path = tmp_path / "sweep.csv"
     command = [sys.executable, str(BENCHMARKS / "memory_sweep.py"), "--tiny", "--only", "2D"]
-    command += ["--threads", "1", "--shots", "2", "--limits", "7", "--csv", str(path)]
+    command += ["--threads", "1", "--shots", "2", "--rounds", "1", "--limits", "7", "--csv", str(path)]
     command += ["--methods", "RAM", "checkpoint-schedules"]
 
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -326,3 +326,13 @@ def test_a_killed_sweep_goes_on_and_finds_optimal_counts_and_the_gradient_of_sto
 
 def classic_advances(n: int, snapshots: int) -> int:
     return int(dynamic.classic_advances(n, snapshots)[snapshots, n])
+
+
+def test_of_several_rounds_the_fastest_counts():
+    rows = [
+        {"name": "a", "round": "1", "seconds": "3.0"},
+        {"name": "b", "round": "1", "seconds": "1.0"},
+        {"name": "a", "round": "2", "seconds": "2.5"},
+        {"name": "b", "round": "2", "seconds": "10.0"},
+    ]
+    assert sweep_results.fastest(rows, ("name", "round")) == [rows[2], rows[1]]
