@@ -24,6 +24,7 @@ __all__ = [
     "MEMORY_VARIABLE",
     "Bytes",
     "available_memory",
+    "cgroup_memory",
     "default_budget",
     "format_bytes",
     "parse_bytes",
@@ -222,7 +223,7 @@ def available_memory() -> int:
 
 def _linux_memory(root: pathlib.Path = pathlib.Path("/")) -> int:
     """Return the free memory of a Linux system whose ``/proc`` and ``/sys`` lie under `root` [bytes]."""
-    found = [*_meminfo_memory(root), *_cgroup_memory(root), *_address_space(root)]
+    found = [*_meminfo_memory(root), *cgroup_memory(root), *_address_space(root)]
     if not found:
         raise OSError(
             f"neither /proc/meminfo nor a control group tells the free memory; "
@@ -245,8 +246,19 @@ def _meminfo_memory(root: pathlib.Path) -> Iterator[int]:
         yield values["MemFree"] + values.get("Inactive(file)", 0)
 
 
-def _cgroup_memory(root: pathlib.Path) -> Iterator[int]:
-    """Yield limit minus usage [bytes] of every control group with a limit that contains this process."""
+def cgroup_memory(root: pathlib.Path) -> Iterator[int]:
+    """Yield what the control groups of this process leave it.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Where ``proc`` is, normally ``/``.
+
+    Yields
+    ------
+    int
+        Limit minus usage [bytes] of each group with a limit that contains this process.
+    """
     groups = {}  # "memory" (version 1) or "" (version 2) -> path of this process's group
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

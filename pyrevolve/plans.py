@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from .budget import format_bytes
 from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, Costs
+from .quantities import cost_text, number_text
 from .schedules import AsyncTwoTier, HRevolve, Multistage, Revolve
 
 __all__ = ["Family", "Plan", "Tier"]
@@ -184,7 +185,7 @@ class Plan:
             f"  forward steps   {self.forward_steps} ({self.recompute_factor:.3f} per timestep)",
             f"  copies          {self.saves} saves, {self.loads} loads",
             f"  calls           {self.forward_calls} forward, {self.reverse_calls} reverse",
-            f"  predicted time  {self.predicted_seconds:.4g} {self._unit}",
+            f"  predicted time  {cost_text(self.predicted_seconds, self.measured)}{self._measured}",
         ]
         if self.n_on_disk:
             every = f", one every {self.period} timesteps" if self.period else ""
@@ -192,15 +193,19 @@ class Plan:
                 f"  on disk         {self.n_on_disk} snapshots{every}, "
                 f"{format_bytes(self.planned_disk_bytes)}"
             ]
-            lines[-1] += f", {self.predicted_wait:.3g} of it waiting for the disk"
+            lines[-1] += f", {cost_text(self.predicted_wait, self.measured)} of it waiting for the disk"
         if self.compressed:
             tiers = ", ".join(f"about {tier.slots} in {tier}" for tier in self.tiers if tier.compressed)
             lines.insert(3, f"  compressed      {tiers}")
         return "\n".join(lines)
 
+    def _time(self, value: float) -> str:
+        """Return a time for a sentence."""
+        return ("" if self.measured else "the time of ") + cost_text(value, self.measured)
+
     @property
-    def _unit(self) -> str:
-        return "s" if self.measured else "forward steps (nothing was measured)"
+    def _measured(self) -> str:
+        return "" if self.measured else " (nothing was measured)"
 
     def table(self) -> str:
         """Return the plan and its runners-up as a table, one line each, the fastest first."""
@@ -215,7 +220,7 @@ class Plan:
             "saves",
             "loads",
             "memory",
-            "time",
+            "time [s]" if self.measured else "time [steps]",
         )
         rows: list[tuple[str, ...]] = [(*head, "")]
         rows += [choice._row(self.predicted_seconds) for choice in (self, *self.runners_up)]
@@ -241,7 +246,7 @@ class Plan:
             "+".join(map(str, self.saves_per_tier)),
             "+".join(map(str, self.loads_per_tier)),
             format_bytes(self.planned_bytes),
-            f"{self.predicted_seconds:.4g}",
+            number_text(self.predicted_seconds),
             f"{self.predicted_seconds / best:.2f} x" if best else "",
         )
 
@@ -251,8 +256,8 @@ class Plan:
         reverse = costs.reverse_step * n
         least = costs.forward_step * n + reverse
         words = [
-            f"{n} timesteps run forward once and reversed take {least:.4g} {self._unit}; "
-            f"this plan takes {self.predicted_seconds:.4g}."
+            f"{n} timesteps run forward once and reversed take {self._time(least)}"
+            f"{self._measured}; this plan takes {self._time(self.predicted_seconds)}."
         ]
         if self.forward_steps == n:
             words.append("Nothing is run twice.")
@@ -260,7 +265,7 @@ class Plan:
             again = self.forward_steps - n
             words.append(
                 f"{again} timesteps are run again, {again / n:.3f} per timestep, which takes "
-                f"{again * costs.forward_step:.4g}."
+                f"{self._time(again * costs.forward_step)}."
             )
         if self.window >= n + 1 - self.lag:
             words.append(f"The window of {self.window} holds the whole run.")
@@ -281,10 +286,10 @@ class Plan:
                     "With a storage that writes behind the run and reads ahead, transfers are hidden."
                     if self.predicted_wait == 0.0
                     else "With a storage that writes behind the run and reads ahead, "
-                    f"{self.predicted_wait:.4g} of the transfers cannot be hidden."
+                    f"{self._time(self.predicted_wait)} of the transfers cannot be hidden."
                 )
             else:
-                words.append(f"Every transfer is waited for: {self.predicted_wait:.4g}.")
+                words.append(f"Every transfer is waited for: {self._time(self.predicted_wait)}.")
         words += [
             f"About {tier.slots} snapshots fit in {format_bytes(tier.nbytes)} of {tier}; where they turn out "
             "larger or smaller, what is left of the run is planned anew."
@@ -301,7 +306,7 @@ class Plan:
             second = self.runners_up[0]
             words.append(
                 f"The next best, {second.family}{' with compression' * second.compressed}, would take "
-                f"{second.predicted_seconds:.4g} with {second.forward_steps} forward timesteps and "
+                f"{self._time(second.predicted_seconds)} with {second.forward_steps} forward timesteps and "
                 f"{sum(second.saves_per_tier)} saves."
             )
         return "\n".join(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -19,8 +20,8 @@ from pyrevolve.cli.quantities import (
     parse_duration,
     parse_shape,
     parse_transfer,
-    time_text,
 )
+from pyrevolve.quantities import time_text
 
 
 def run(*arguments, **options):
@@ -82,6 +83,8 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("plan 10 --shape 4x4 --memory 1MB --disk-dir /tmp", "--disk"),
         ("plan 10 --shape 4x4 --memory 1MB --curve here.txt", ".csv"),
         ("plan 10 --shape 4x4 --memory 1MB --show here.txt", ".html"),
+        ("plan 10 --shape 4x4 --memory 1MB --show nodir/here.html", "no directory nodir"),
+        ("plan 10 --shape 4x4 --memory 1MB --curve nodir/here.svg", "no directory nodir"),
         ("plan 10 --shape 4x4 --memory 1MB --curve --points 1", "points must be >= 2"),
         ("plan 10 --shape 4x4 --lookback 3 --memory 1MB", "--lookback"),
         ("plan 10 --dtype nonsense --shape 4x4 --memory 1MB", "--dtype"),
@@ -91,7 +94,11 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("show revolve 10 -s 2 -o picture.bmp", ".html"),
         ("show hrevolve 10 --slots 1,2,3", "3 tiers"),
         ("show mixed 5 -s 2 --save 2GB/s --forward-step 1ms", "--state-bytes"),
+        ("show revolve 10 -s 2 -o nodir/picture.png", "no directory nodir"),
         ("doctor nonsense", "must be one of"),
+        ("demo --memory lots", "--memory"),
+        ("demo --shape 16,1.5", "numbers of points"),
+        ("demo --nonsense", "unrecognized arguments"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_and_gives_2(arguments, said, capsys):
@@ -100,18 +107,42 @@ def test_what_is_wrong_is_said_in_one_line_and_gives_2(arguments, said, capsys):
     except SystemExit as ended:
         status = ended.code
     assert status == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    errors = [line for line in lines if "error:" in line]
-    assert len(errors) == 1
-    assert lines[-1] == errors[0]
-    assert said in errors[0]
-    assert "Traceback" not in "".join(lines)
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("pyrevolve")
+    assert ": error: " in line
+    assert said in line
+    assert printed.out == ""
 
 
 def test_what_fails_gives_1(tmp_path, capsys):
-    missing = tmp_path / "nowhere" / "page.html"
-    assert main(["show", "revolve", "10", "-s", "2", "-o", str(missing)]) == 1
-    assert "No such file" in capsys.readouterr().err
+    directory = tmp_path / "page.html"
+    directory.mkdir()
+    assert main(["show", "revolve", "10", "-s", "2", "-o", str(directory)]) == 1
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_files_that_are_written_are_named_and_standard_output_is_left_to_json(tmp_path, capsys):
+    page, curve = tmp_path / "page.html", tmp_path / "curve.csv"
+    plan = f"plan 50 --shape 30x30 --memory 200kB --json --curve {curve} --show {page}"
+    assert main(plan.split()) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["plan"]["family"] == "revolve"
+    assert printed.err == f"written: {curve}\nwritten: {page}\n"
+    assert main(f"show revolve 20 -s 3 -o {page}".split()) == 0
+    assert capsys.readouterr() == ("", f"written: {page}\n")
+
+
+@pytest.mark.parametrize(("costs", "unit"), [("", " forward timesteps"), ("--forward-step 1ms", " s")])
+def test_every_time_of_a_plan_has_a_unit(costs, unit, capsys):
+    assert main(f"plan 5000 --shape 300x300 --memory 8MB --disk 100MB {costs}".split()) == 0
+    said = capsys.readouterr().out
+    words = said.partition("(RAM, disk:")[2]
+    times = re.findall(r"takes?(?: the time of)? ([\d.]+)([^\d.,;]*)", words)
+    assert len(times) == 4
+    assert all(told.startswith(unit) for _, told in times), times
+    assert ("time [s]" if costs else "time [steps]") in said
+    assert not re.search(r"\de[+-]?\d", said)
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):

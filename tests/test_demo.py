@@ -75,11 +75,11 @@ def test_the_demonstration_checks_itself_and_writes_its_picture(tmp_path, monkey
 def test_the_demonstration_says_which_budget_would_do(tmp_path, monkeypatch, capsys):
     pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install 'pyrevolve[plot]'")
-    from pyrevolve.demo.__main__ import main
+    from pyrevolve.cli import main
 
     monkeypatch.setenv("DEVITO_LANGUAGE", "C")
-    assert main(["--size", "61", "--tn", "100", "--memory", "1 kB"]) == 2
-    assert "--memory" in capsys.readouterr().err
+    assert main(["demo", "--size", "61", "--tn", "100", "--memory", "1 kB"]) == 2
+    assert "memory must be >=" in capsys.readouterr().err
 
 
 def test_a_raw_file_of_a_known_size_needs_no_shape(tmp_path):

@@ -176,7 +176,7 @@ def test_the_program_needs_numpy_alone(tmp_path):
         f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r})\n"
         "before = set(sys.modules)\n"  # what the interpreter's own start-up files load
         "import shallow_water\n"
-        "code = shallow_water.main(['--shape', '16', '20', '--timesteps', '40', '--memory', '80 kB'])\n"
+        "code = shallow_water.main(['--shape', '16x20', '--timesteps', '40', '--memory', '80 kB'])\n"
         "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print('loaded', *(new - set(sys.stdlib_module_names) - {'shallow_water'}))\n"
         "sys.exit(code)\n"
@@ -201,7 +201,7 @@ def test_the_program_needs_numpy_alone(tmp_path):
 
 def test_the_program_says_what_budget_it_needs(capsys):
     with pytest.raises(SystemExit) as stopped:
-        shallow_water.main(["--shape", "16", "20", "--timesteps", "40", "--memory", "1 kB"])
+        shallow_water.main(["--shape", "16x20", "--timesteps", "40", "--memory", "1 kB"])
     assert stopped.value.code == 2
     # The ring of two states, and one snapshot.
     assert f"memory must be >= {3 * 3 * 16 * 20 * 8} bytes" in capsys.readouterr().err

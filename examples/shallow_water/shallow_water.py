@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 import pyrevolve
 from pyrevolve.budget import format_bytes, parse_bytes
+from pyrevolve.cli.quantities import argument, parse_shape
 
 #: Depth h, eastward velocity u, northward velocity v: shape (3, ny, nx). Any floating-point dtype.
 State: TypeAlias = npt.NDArray[Any]
@@ -430,12 +431,14 @@ def fastest(rounds: int, run: Callable[[], Any]) -> tuple[float, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and the tests; return 0 where everything is right."""
     parser = argparse.ArgumentParser(description="The gradient of a shallow-water misfit within a budget.")
-    parser.add_argument("--shape", type=int, nargs=2, default=(64, 96), metavar=("NY", "NX"), help="cells")
+    parser.add_argument(
+        "--shape", type=argument(parse_shape), default=(64, 96), metavar="NYxNX", help="cells"
+    )
     parser.add_argument("--timesteps", type=int, default=600, help="of 150 s each (default: 600)")
     parser.add_argument("--memory", default="5 MB", help='for ring and snapshots (default: "5 MB")')
     options = parser.parse_args(arguments)
 
-    ocean = Ocean(shape=tuple(options.shape))
+    ocean = Ocean(shape=options.shape)
     problem = Problem.twin(ocean, options.timesteps)
     x_0 = ocean.hump(2.0, 0.4, 0.5)  # a first guess
     memory = parse_bytes(options.memory)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from .. import __version__
-from ..errors import StorageError
+from .parsing import Parser
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ def _doctor(arguments: list[str]) -> int:
 def _demo(arguments: list[str]) -> int:
     from ..demo.__main__ import main as run
 
-    return run(arguments, prog="pyrevolve demo")
+    return run(arguments)
 
 
 def _fwi(arguments: list[str]) -> int:
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of what comes before the command's own arguments."""
     names = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:{names}}  {command.summary}" for name, command in COMMANDS.items())
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="pyrevolve",
         usage="pyrevolve [-h] [--version] COMMAND ...",
         description="Checkpointing for adjoint computations: the gradient of a long time loop inside a "
@@ -136,7 +136,7 @@ def _run(command: str, arguments: list[str]) -> int:
         raise
     except (ValueError, OverflowError) as error:
         return _failed(command, error, 2)
-    except (ImportError, MemoryError, OSError, StorageError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:  # StorageError, PeerError too
         return _failed(command, error, 1)
 
 

@@ -13,8 +13,8 @@ from ..budget import available_memory
 from ..crevolve import Arena, SnapshotCopier
 from ..disk_speed import measure_disk
 from ..errors import StorageError
+from ..quantities import bandwidth_text
 from .checks import Check
-from .quantities import bandwidth_text
 
 __all__ = ["check_copy", "check_disk", "file_system"]
 

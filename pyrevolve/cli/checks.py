@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..budget import MEMORY_VARIABLE, _cgroup_memory, available_memory, default_budget, format_bytes
+from ..budget import MEMORY_VARIABLE, available_memory, cgroup_memory, default_budget, format_bytes
 from ..crevolve import Kind, SnapshotCopier, numforw
 from ..schedules import Revolve
 from ..storage import MemoryStorage
@@ -108,7 +108,7 @@ def check_memory() -> Check:
         return Check("memory", "broken", str(error), f'export {MEMORY_VARIABLE}="8 GiB"')
     values: dict[str, Any] = {"available_bytes": free, "default_budget_bytes": budget}
     detail = f"{format_bytes(free)} free for this process"
-    groups = list(_cgroup_memory(pathlib.Path("/")))
+    groups = list(cgroup_memory(pathlib.Path("/")))
     values["control_group_bytes"] = min(groups, default=None)
     if groups and min(groups) <= free:
         detail += ", which is what its control group (container, batch system) leaves"

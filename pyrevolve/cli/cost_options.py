@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, Costs
-from .quantities import Transfer, argument, listed, number_text, parse_duration, parse_transfer, time_text
+from ..quantities import cost_text, time_text
+from .quantities import Transfer, argument, listed, parse_duration, parse_transfer
 
 __all__ = ["GivenCosts", "add_cost_options", "given_costs"]
 
@@ -42,7 +43,7 @@ class GivenCosts:
 
     def text(self, value: float) -> str:
         """Return a time in this unit for people to read."""
-        return time_text(value) if self.measured else f"{number_text(value)} forward timesteps"
+        return cost_text(value, self.measured)
 
     def sentence(self) -> str:
         """Return in words what was assumed; empty where nothing was."""

@@ -10,9 +10,10 @@ from typing import Any
 from ..budget import format_bytes
 from ..planning import plan_curve
 from ..plans import Plan
+from ..quantities import number_text
 from .cost_options import GivenCosts
 from .figures import PICTURES, new_figure, path_ending_in, save_figure
-from .quantities import argument, number_text, parse_count
+from .quantities import argument, parse_count
 
 __all__ = ["add_curve_options", "curve_of", "curve_table", "write_curve"]
 

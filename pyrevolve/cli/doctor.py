@@ -20,6 +20,7 @@ from .checks import (
     check_python,
     check_threads,
 )
+from .parsing import Parser
 
 __all__ = ["main", "parser"]
 
@@ -112,7 +113,7 @@ class _Checks:
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     names = _Checks(None, fast=False).names
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="pyrevolve doctor",
         description="Look at what pyrevolve and Devito need on this machine, measure copies and a disk, and\n"
         "say how to install what is missing. Takes about ten seconds.",

@@ -13,12 +13,17 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def path_ending_in(*suffixes: str) -> Callable[[str], Path]:
-    """Return a reader of paths that end in one of these, and refuses others with a ValueError."""
+    """Return a reader of paths to write to.
+
+    Those that do not end in one of `suffixes`, and those in no directory that exists, are a ValueError.
+    """
 
     def parse(text: str) -> Path:
         path = Path(text)
         if path.suffix.lower() not in suffixes:
             raise ValueError(f"must end in one of {', '.join(suffixes)}, got {text!r}")
+        if not path.parent.is_dir():
+            raise ValueError(f"{path}: there is no directory {path.parent}")
         return path
 
     return parse

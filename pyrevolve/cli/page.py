@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import __version__
 from ..crevolve import Content, Kind
+from ..quantities import number_text, time_text
 from .cost_options import GivenCosts
 from .picture import FORWARD, REVERSE, TIERS
-from .quantities import number_text, time_text
 from .shown import Shown
 
 __all__ = ["page"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..crevolve import Kind
+from ..quantities import number_text, time_text
 from .cost_options import GivenCosts
 from .figures import new_figure, save_figure
-from .quantities import number_text, time_text
 from .shown import Floats, Shown
 
 __all__ = ["FORWARD", "REVERSE", "TIERS", "draw"]

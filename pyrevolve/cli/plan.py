@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..budget import default_budget, format_bytes
+from ..budget import MEMORY_VARIABLE, default_budget, format_bytes
 from ..costs import CompressionCosts
 from ..disk_speed import measure_disk
 from ..planning import plan
 from ..plans import Plan
 from .cost_options import GivenCosts, add_cost_options, given_costs
 from .curve import add_curve_options, curve_of, curve_table, write_curve
+from .parsing import Parser
 from .problem import Problem, add_problem_options, given_problem
 from .quantities import argument, listed, parse_size, parse_transfer
-from .show import parse_drawing, write_schedule
+from .show import parse_drawing, tell_written, write_schedule
 from .shown import of_plan
 
 __all__ = ["main", "parser", "plan_json"]
@@ -46,7 +48,7 @@ with --json, one object:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="pyrevolve plan",
         description="Choose the schedule, the window and the snapshots that take the least predicted time\n"
         "inside budgets of memory and disk, and list the best of every other kind beside it.",
@@ -98,9 +100,9 @@ def main(argv: list[str] | None = None) -> int:
     memory = options.memory
     if memory is None:
         memory = default_budget()
-        assumed.append(
-            f"memory {format_bytes(memory)}: see PYREVOLVE_MEMORY; by default half of what is free"
-        )
+        told = os.environ.get(MEMORY_VARIABLE, "").strip()
+        why = f"as {MEMORY_VARIABLE} says" if told else "half of what is free"
+        assumed.append(f"--memory {format_bytes(memory)}, {why}")
     if costs.sentence():
         assumed.append(costs.sentence())
     arguments: dict[str, Any] = {
@@ -120,8 +122,10 @@ def main(argv: list[str] | None = None) -> int:
             print(curve_table(curve, costs))
     if isinstance(options.curve, Path):
         write_curve(options.curve, curve, chosen, costs)
+        tell_written(options.curve)
     if options.show is not None:
         write_schedule(options.show, of_plan(chosen), costs)
+        tell_written(options.show)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Read and print the quantities of the command line: counts, bytes, durations, bandwidths, shapes."""
+"""Read the quantities of the command line: counts, bytes, durations, bandwidths, shapes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
-from ..budget import format_bytes, parse_bytes
+from ..budget import parse_bytes
 
 __all__ = [
     "Transfer",
     "argument",
-    "bandwidth_text",
     "listed",
-    "number_text",
     "parse_count",
     "parse_duration",
     "parse_shape",
     "parse_size",
     "parse_transfer",
-    "time_text",
 ]
 
 T = TypeVar("T")
@@ -161,37 +158,3 @@ def parse_shape(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"must be numbers of points such as 401x401x201, got {text!r}")
     return tuple(int(part) for part in parts)
-
-
-def time_text(seconds: float) -> str:
-    """Return a time for people to read.
-
-    Examples
-    --------
-    >>> time_text(0.0008), time_text(10.337), time_text(5400)
-    ('800 µs', '10.34 s', '90 min')
-    """
-    if seconds >= 7200:
-        return f"{seconds / 3600:.4g} h"
-    if seconds >= 120:
-        return f"{seconds / 60:.4g} min"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.4g} {unit}"
-    return f"{seconds / 1e-9:.4g} ns" if seconds else "0 s"
-
-
-def number_text(value: float) -> str:
-    """Return a number for people to read, with four significant digits; without an exponent below 10**7.
-
-    Examples
-    --------
-    >>> number_text(12345.6), number_text(0.51239)
-    ('12346', '0.5124')
-    """
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
-
-
-def bandwidth_text(bytes_per_second: float) -> str:
-    """Return a bandwidth for people to read, such as ``"1.2 GiB/s"``."""
-    return f"{format_bytes(int(bytes_per_second))}/s"

@@ -16,11 +16,12 @@ from ..schedules import Schedule
 from .cost_options import GivenCosts, add_cost_options, given_costs
 from .families import FAMILIES, OnlineRun
 from .figures import PICTURES, path_ending_in
+from .parsing import Parser
 from .quantities import argument, parse_count
 from .shown import Shown, tier_names
 from .terminal import Symbols, drawing, summary
 
-__all__ = ["main", "parse_drawing", "parser", "write_schedule"]
+__all__ = ["main", "parse_drawing", "parser", "tell_written", "write_schedule"]
 
 _EPILOG = """\
 examples:
@@ -47,7 +48,7 @@ parse_drawing = path_ending_in(".html", *PICTURES)
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="pyrevolve show",
         description="Show a schedule: in the terminal, as a picture (PNG, SVG, PDF), or as one\n"
         "self-contained page with hover and play.",
@@ -102,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     shown = Shown(schedule, capacities, family.what.__name__, tier_names(len(capacities)))
     if options.output is not None:
         write_schedule(options.output, shown, costs, by=options.by)
+        tell_written(options.output)
     if options.json:
         print(json.dumps(_as_json(shown, costs, instructions=options.instructions), indent=1))
     elif options.output is None:
@@ -154,6 +156,11 @@ def write_schedule(path: Path, shown: Shown, costs: GivenCosts, *, by: str = "ti
         from .picture import draw
 
         draw(path, shown, costs, by=by)
+
+
+def tell_written(path: Path) -> None:
+    """Say where a file is; on standard error, because standard output may be JSON."""
+    print(f"written: {path}", file=sys.stderr)
 
 
 def _shows_unicode() -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..crevolve import Kind
+from ..quantities import number_text, time_text
 from .cost_options import GivenCosts
-from .quantities import number_text, time_text
 from .shown import Floats, Ints, Shown
 
 __all__ = ["Symbols", "drawing", "summary"]

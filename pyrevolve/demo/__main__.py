@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..budget import format_bytes, parse_bytes
-from ..errors import BudgetError
+from ..budget import format_bytes
+from ..cli.figures import PICTURES, new_figure, path_ending_in
+from ..cli.parsing import Parser
+from ..cli.quantities import argument, parse_shape, parse_size
 from ..inversion.models import generated_model, load_model, smooth
+from ..inversion.resident import resident_memory
 from ..storage import MemoryStorage
 
 if TYPE_CHECKING:
@@ -36,26 +39,41 @@ def positive(text: str) -> float:
     return value
 
 
-def parser(prog: str = "python -m pyrevolve.demo") -> argparse.ArgumentParser:
-    """Return the command line, of a command that is called `prog`."""
-    result = argparse.ArgumentParser(
-        prog=prog,
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    result = Parser(
+        prog="pyrevolve demo",
         description="The gradient of full waveform inversion for one shot, inside a memory budget: simulates "
         "data in a true model, then back-propagates the residual of a smooth background model.",
     )
     result.add_argument(
-        "--memory", default="100 MiB", help='budget for the wavefield and all snapshots, such as "2 GiB"'
+        "--memory",
+        type=argument(parse_size),
+        default="100 MiB",
+        metavar="SIZE",
+        help='budget for the wavefield and all snapshots, such as "2 GiB"; default %(default)s',
     )
-    result.add_argument("--disk", help='budget for snapshots on disk, such as "20 GiB"; default: none there')
-    result.add_argument("--disk-dir", type=Path, help="directory for them, default where temporary files go")
+    result.add_argument(
+        "--disk",
+        type=argument(parse_size),
+        metavar="SIZE",
+        help='budget for snapshots on disk, such as "20 GiB"; default: none there',
+    )
+    result.add_argument(
+        "--disk-dir", type=Path, metavar="DIR", help="directory for them, default where temporary files go"
+    )
     result.add_argument(
         "--model",
         type=Path,
+        metavar="FILE",
         help="P velocity in km/s: .npy, SEG-Y (.sgy, .segy; one trace per x), or raw float32 with --shape; "
         "by default a layered model with anomalies is generated",
     )
     result.add_argument(
-        "--shape", type=int, nargs="+", metavar="N", help="shape of a raw model file, x slowest, z fastest"
+        "--shape",
+        type=argument(parse_shape),
+        metavar="NXxNZ",
+        help="points of a raw model file, such as 1601x401, x slowest, z fastest",
     )
     result.add_argument(
         "--compression",
@@ -75,8 +93,9 @@ def parser(prog: str = "python -m pyrevolve.demo") -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--output",
-        type=Path,
+        type=argument(path_ending_in(*PICTURES)),
         default=Path("pyrevolve-demo.png"),
+        metavar="FILE",
         help="picture to write, default %(default)s",
     )
     return result
@@ -86,17 +105,14 @@ class MemoryWatch:
     """Samples memory in the background, 50 times a second, until the end of its ``with`` block."""
 
     def __init__(self) -> None:
-        import psutil
-
         #: What of the wavefield and the snapshots is in use [bytes]; may be replaced while samples are taken.
         self.in_use: Callable[[], int] = lambda: 0
-        self._process = psutil.Process()
         self._stop = threading.Event()
         self._samples: list[tuple[float, int, int]] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        self._base = self._process.memory_info().rss
+        self._base = resident_memory()
         self._began = time.perf_counter()
         self._thread.start()
         return self
@@ -118,24 +134,18 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while True:
-            resident = self._process.memory_info().rss - self._base
+            resident = resident_memory() - self._base
             self._samples.append((self.now(), resident, self.in_use()))
             if self._stop.wait(0.02):
                 return
 
 
-def main(given: list[str] | None = None, *, prog: str = "python -m pyrevolve.demo") -> int:
-    """Run the demonstration as the command `prog`; returns the exit status."""
-    options = parser(prog).parse_args(given)
-    try:
-        memory = parse_bytes(options.memory)
-        shape = tuple(options.shape) if options.shape else None
-        vp = generated_model(options.size) if options.model is None else load_model(options.model, shape)
-        return run(vp, memory, options)
-    except (ValueError, OSError, ImportError) as error:
-        hint = " (--memory)" if isinstance(error, BudgetError) else ""
-        print(f"error: {error}{hint}", file=sys.stderr)
-        return 2
+def main(given: list[str] | None = None) -> int:
+    """Run the demonstration; returns the exit status."""
+    options = parser().parse_args(given)
+    given_model = options.model is not None
+    vp = load_model(options.model, options.shape) if given_model else generated_model(options.size)
+    return run(vp, options.memory, options)
 
 
 def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -> int:
@@ -147,6 +157,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     from ..inversion.acoustic import Acoustic, Shot
     from .figure import draw
 
+    figure = new_figure(12, 8.2)  # Now, so that nothing is computed where there is no Matplotlib.
     configuration["log-level"] = "ERROR"
     if "DEVITO_LANGUAGE" not in os.environ:
         configuration["language"] = "openmp"
@@ -245,6 +256,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
             f"           {format_bytes(int(samples[1].max()))} more resident at the peak than before planning"
         )
         draw(
+            figure,
             options.output,
             vp=vp,
             background=background,
@@ -274,4 +286,6 @@ def _in_use(storage: MemoryStorage) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from ..cli import main as command
+
+    sys.exit(command(["demo", *sys.argv[1:]]))

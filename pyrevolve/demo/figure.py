@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..cli.figures import save_figure
+
 __all__ = ["MemorySamples", "draw"]
 
 #: Times since the start [s], resident memory beyond what there was then [bytes], and what of the forward
@@ -18,6 +20,7 @@ _MIB = 2.0**20
 
 
 def draw(
+    figure: Any,
     path: Path,
     *,
     vp: npt.NDArray[np.float32],
@@ -34,6 +37,8 @@ def draw(
 
     Parameters
     ----------
+    figure : matplotlib.figure.Figure
+        An empty one, about 12 by 8 inches.
     path : Path
         PNG, SVG or PDF, by its suffix.
     vp, background : numpy.ndarray
@@ -50,17 +55,13 @@ def draw(
     held, budget, store_all : int
         Bytes of wavefield and snapshots held, allowed, and needed to store every timestep.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
     def section(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return values[:, values.shape[1] // 2, :] if values.ndim == 3 else values
 
     true, start, image = section(vp), section(background), section(gradient)
     extent = (0.0, (true.shape[0] - 1) * spacing / 1000, (true.shape[1] - 1) * spacing / 1000, 0.0)
-    figure, axes = plt.subplots(2, 2, figsize=(12, 8.2), constrained_layout=True)
+    axes = figure.subplots(2, 2)
 
     limits = {"vmin": float(true.min()), "vmax": float(true.max())}
     for axis, values, title in (
@@ -113,5 +114,4 @@ def draw(
     axis.set_title(f"Memory over time: {held / _MIB:.0f} MiB held")
     axis.legend(loc="center left", fontsize=8)
     axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)
