@@ -14,6 +14,7 @@ pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devit
 pytest.importorskip("distributed", reason="needs Dask: pip install 'pyrevolve[dask]'")
 
 import numpy as np
+from mpi_launch import finish
 
 pytestmark = [pytest.mark.devito, pytest.mark.processes]
 
@@ -74,3 +75,101 @@ def test_inversion_goes_on_from_the_last_model(tmp_path):
     assert done.returncode == 2
     assert "is of another model" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_results_are_not_overwritten_unless_that_is_asked_for(tmp_path):
+    (tmp_path / "result.npz").write_bytes(b"of last week")
+    done = fails("--output", str(tmp_path))
+    assert "--overwrite" in done
+    assert (tmp_path / "result.npz").read_bytes() == b"of last week"
+    _, found = invert(tmp_path, *OTHER, "--iterations", "1", "--overwrite")
+    assert found["misfits"].size == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--memory", "1 kB", "--workers", "1"], "memory must be >="),
+        (["--bounds", "9", "10"], "bounds"),
+        (["--bounds", "3", "2"], "bounds"),
+        (["--shape", "10x"], "numbers of points"),
+        (["--resume", "--overwrite"], "not allowed with"),
+        (["--shots", "0"], "--shots must be >= 1"),
+        (["--resume"], "no result.npz"),
+        (["--spacing", "-1"], "spacing must be > 0"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line_before_anything_is_simulated(arguments, said, tmp_path):
+    error = fails(*OTHER, "--output", str(tmp_path), *arguments)
+    assert said in error
+    assert not (tmp_path / "result.npz").exists()
+
+
+def fails(*arguments):
+    """Run an inversion that cannot be; return what it says about that."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrevolve", "fwi", *arguments], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pyrevolve fwi: error: ")
+    return line
+
+
+def test_bounds_hold_and_three_dimensions_work(tmp_path):
+    said, found = invert(
+        tmp_path,
+        *["--3d", "--size", "21", "--shots", "2", "--receivers", "5", "--tn", "250", "--iterations", "2"],
+        *["--memory", "60 MiB", "--workers", "0", "--bounds", "1.4", "2.9"],
+    )
+    assert found["model"].shape == (21, 21, 21)
+    free = found["model"] != found["start"]
+    assert free.any()
+    assert found["model"][free].min() >= 1.4
+    assert found["model"][free].max() <= 2.9
+    assert found["misfits"][-1] < found["misfits"][0]
+    assert "25 receivers each" in said
+
+
+def test_a_cluster_that_is_running_gives_the_same_model(tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        said, found = invert(
+            tmp_path / "there", *OTHER, "--iterations", "2", *["--scheduler", cluster.scheduler_address]
+        )
+    assert "workers    1 of Dask" in said
+    _, same = invert(tmp_path / "here", *OTHER, "--iterations", "2")
+    assert np.array_equal(found["model"], same["model"])
+
+
+def test_processes_of_mpi_divide_shots(launch, tmp_path):
+    _, alone = invert(tmp_path / "alone", *OTHER, "--iterations", "2")
+    status, said, errors = finish(
+        launch(
+            2,
+            "-m",
+            "pyrevolve",
+            "fwi",
+            *OTHER,
+            "--iterations",
+            "2",
+            "--mpi",
+            "--output",
+            str(tmp_path / "two"),
+        )
+    )
+    assert status == 0, errors
+    assert "2 processes share every shot" in said
+    assert "process 0: " in said
+    assert "process 1: " in said
+    with np.load(tmp_path / "two" / "result.npz") as kept:
+        assert np.allclose(kept["misfits"], alone["misfits"], rtol=1e-4)
+        assert np.allclose(kept["model"], alone["model"], rtol=1e-4)
+
+
+def test_processes_that_would_all_do_the_same_are_told(tmp_path, monkeypatch):
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "2")
+            assert "without --mpi" in fails(*OTHER, "--output", str(tmp_path))

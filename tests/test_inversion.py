@@ -79,7 +79,7 @@ def test_born_approximation_passes_the_taylor_test(problem, gathers):
 
 def test_gauss_newton_products_are_symmetric_and_those_of_the_born_data(problem, gathers):
     one, other = DIRECTIONS
-    dt = problem.times[1]
+    dt = problem.times()[1]
     for gather in gathers[:2]:
         data = [problem.born(START, each, gather).astype(np.float64) for each in DIRECTIONS]
         products = [problem.gauss_newton_product(START, each, gather) for each in DIRECTIONS]
@@ -123,7 +123,7 @@ def test_what_is_not_there_is_asked_for(problem):
     with pytest.raises(ValueError, match="must not exceed"):
         problem.simulate(2 * START, Gather(SOURCES[0], RECEIVERS))
     source, several = SOURCES[0], RECEIVERS
-    observed = np.zeros((problem.times.size, len(RECEIVERS)), np.float32)
+    observed = np.zeros((problem.times().size, len(RECEIVERS)), np.float32)
     for gather, told in (
         (Gather(source, several[:1], observed), "receivers must have the shape"),
         (Gather(source[:1], several, observed), "source must have the shape"),
@@ -209,5 +209,5 @@ def test_gradient_in_three_dimensions_passes_the_taylor_test():
     assert not np.all(np.abs(orders(np.abs(changes - steps * slope / 2)) - 2) < 0.2)
     data = problem.born(start, direction, gather).astype(np.float64)
     product = problem.gauss_newton_product(start, direction, gather)
-    assert np.sum(direction * product) == pytest.approx(problem.times[1] * np.sum(data**2), rel=1e-5)
+    assert np.sum(direction * product) == pytest.approx(problem.times()[1] * np.sum(data**2), rel=1e-5)
     problem.close()

@@ -41,6 +41,9 @@ def test_sums_of_numbers_arrays_and_tuples_in_the_order_of_the_shots():
         assert array.dtype == np.float64
         assert array.tolist() == [in_order([shot * each for shot in SHOTS]) for each in model]
         assert runner.map("number", model) == SHOTS
+        assert runner.map("number", model, shots=SHOTS[:3]) == SHOTS[:3]
+        assert runner.sum("number", model, shots=SHOTS[4:]) == in_order(SHOTS[4:])
+        assert runner.sum("number", model) == in_order(SHOTS)
 
 
 def test_float32_results_are_added_in_float64_and_left_as_they_are():

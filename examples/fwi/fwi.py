@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -32,79 +33,149 @@ from typing import Any
 import numpy as np
 
 try:
+    from matplotlib.figure import Figure
     from scipy.optimize import minimize
     from tqdm.auto import tqdm
 except ImportError as error:
     raise ImportError(f"{error}; what the inversion needs: pip install 'pyrevolve[fwi]'") from error
 
 from pyrevolve.budget import format_bytes, parse_bytes
+from pyrevolve.cli.parsing import Parser
+from pyrevolve.cli.quantities import argument, parse_shape, parse_size
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
 from pyrevolve.inversion.models import generated_model, generated_model_3d, load_model, smooth, water
+
+_EPILOG = """\
+examples:
+  pyrevolve fwi                                            a generated model, about two minutes on two cores
+  pyrevolve fwi --memory "60 MiB" --shots 24 --output more-shots
+  pyrevolve fwi --model vp.bin --shape 1601x401 --spacing 7.5 --coarsen 5 --shots 16
+  pyrevolve fwi --resume --iterations 10                   ten more, from where the last run ended
+  pyrevolve fwi --3d --size 41                             in three dimensions
+  pyrevolve fwi --scheduler tcp://head-node:8786           on a Dask cluster that is running
+  mpirun -n 2 pyrevolve fwi --mpi                          every shot divided between two processes
+
+what is written: fwi.png, and after every iteration result.npz with the arrays model, true and start [km/s],
+spacing [m], misfits and errors (one value per iteration, the start first)
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="pyrevolve fwi",
-        description="Full waveform inversion of many shots inside a memory budget: true model, observed "
+        description="Full waveform inversion of many shots inside a memory budget: true model, observed\n"
         "data, L-BFGS-B with bounds, checkpointed gradients, figures.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    size = argument(parse_size)
     model = result.add_argument_group("model")
     model.add_argument(
-        "--model", type=Path, help="P velocity in km/s: .npy, SEG-Y, or raw float32 with --shape"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="P velocity in km/s: .npy, SEG-Y, or raw float32 with --shape; default: one is generated",
     )
-    model.add_argument("--shape", type=int, nargs="+", metavar="N", help="shape of a raw file, z fastest")
     model.add_argument(
-        "--coarsen", type=int, help="take every so many points of the file; None: until 50,000 are left"
+        "--shape",
+        type=argument(parse_shape),
+        metavar="NXxNZ",
+        help="points of a raw file, such as 1601x401 or 401x401x201, z fastest",
+    )
+    model.add_argument(
+        "--coarsen",
+        type=int,
+        metavar="N",
+        help="take every so many points of the file in each dimension; default: as many as leave 50,000",
     )
     model.add_argument(
         "--spacing",
         type=float,
-        default=None,
-        help="grid spacing of the file [m] (7.5), or of the generated model (20)",
+        metavar="M",
+        help="grid spacing [m] of the file before --coarsen, default 7.5, or of the generated model, "
+        "default 20",
     )
-    model.add_argument("--size", type=int, default=101, help="points a side of the generated model")
+    model.add_argument(
+        "--size", type=int, default=101, metavar="N", help="points a side of the generated model, default 101"
+    )
     model.add_argument("--3d", dest="three", action="store_true", help="generate it in three dimensions")
-    model.add_argument("--smoothing", type=float, default=200.0, help="of the starting model [m]")
-    shots = result.add_argument_group("shots")
-    shots.add_argument("--shots", type=int, default=12, help="number of shots")
-    shots.add_argument("--receivers", type=int, default=None, help="of each shot; None: every third point")
-    shots.add_argument(
-        "--f0", type=float, help="peak frequency [Hz]; None: 12 points a wavelength at the top"
+    model.add_argument(
+        "--smoothing",
+        type=float,
+        default=200.0,
+        metavar="M",
+        help="the starting model is the true one, its slowness averaged over so many metres three times, "
+        "default 200",
     )
-    shots.add_argument("--tn", type=float, help="recording time [ms]; None: 1100 for each km of depth")
+    shots = result.add_argument_group("shots")
+    shots.add_argument("--shots", type=int, default=12, metavar="N", help="how many, default 12")
+    shots.add_argument(
+        "--receivers",
+        type=int,
+        metavar="N",
+        help="of each shot, in 3D for each horizontal dimension; default: at every third point",
+    )
+    shots.add_argument(
+        "--f0", type=float, metavar="HZ", help="peak frequency; default: 12 points a wavelength at the top"
+    )
+    shots.add_argument(
+        "--tn", type=float, metavar="MS", help="recording time; default: 1100 for each km of depth"
+    )
     search = result.add_argument_group("inversion")
-    search.add_argument("--iterations", type=int, default=25, help="of L-BFGS-B in this run, at most")
+    search.add_argument(
+        "--iterations",
+        type=int,
+        default=25,
+        metavar="N",
+        help="of L-BFGS-B in this run, at most; default 25",
+    )
     search.add_argument(
         "--bounds",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        default=None,
-        help="P velocity [km/s]; None: 5%% beyond those of the true model",
+        help="of the P velocity [km/s]; default: 5%% beyond those of the true model",
     )
     machine = result.add_argument_group("machine")
     machine.add_argument(
-        "--memory", help="budget of each process for wavefields and snapshots; None: 20 MiB, in 3D 500 MiB"
+        "--memory",
+        type=size,
+        metavar="SIZE",
+        help='budget of each process for wavefields and snapshots, such as "2 GiB"; default 20 MiB, in 3D '
+        "500 MiB",
     )
-    machine.add_argument("--disk", default=None, help="budget of each process for snapshots on disk")
+    machine.add_argument(
+        "--disk",
+        type=size,
+        metavar="SIZE",
+        help="budget of each process for snapshots on disk; default: none there",
+    )
     machine.add_argument(
         "--workers",
         type=int,
-        default=None,
-        help="Dask workers on this machine; 0: none, "
-        "shots run one by one with all threads; None: one for every core",
+        metavar="N",
+        help="Dask workers on this machine, default one for every core; 0: none, shots run one by one with "
+        "all threads",
     )
     machine.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster to use instead")
     machine.add_argument("--mpi", action="store_true", help="divide every shot among the processes of mpirun")
-    result.add_argument(
-        "--output", type=Path, default=Path("fwi-results"), help="directory for what is written"
+    output = result.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        type=Path,
+        default=Path("fwi-results"),
+        metavar="DIR",
+        help="where results go, default %(default)s",
     )
-    result.add_argument(
+    again = output.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume",
         action="store_true",
         help="go on from the last model in --output; L-BFGS-B begins anew there",
+    )
+    again.add_argument(
+        "--overwrite", action="store_true", help="begin anew, whatever results there are in --output"
     )
     return result
 
@@ -139,17 +210,21 @@ def check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be >= {least}, got {value}")
-    if options.disk is not None:
-        parse_bytes(options.disk, "--disk")
-    if options.resume and not (options.output / "result.npz").is_file():
+    there = (options.output / "result.npz").is_file()
+    if options.resume and not there:
         raise ValueError(f"--resume: there is no result.npz in {options.output} to go on from")
+    if there and not options.resume and not options.overwrite:
+        raise ValueError(
+            f"{options.output} holds the result of another run: --resume goes on from it, --overwrite "
+            "begins anew, and --output names another directory"
+        )
     options.output.mkdir(parents=True, exist_ok=True)
 
 
 def prepare(options: argparse.Namespace) -> Experiment:
     """Make models and acquisition."""
     if options.model is not None:
-        true = load_model(options.model, tuple(options.shape) if options.shape else None)
+        true = load_model(options.model, options.shape)
         every = options.coarsen or max(1, math.ceil((true.size / 50_000) ** (1 / true.ndim)))
         true = true[(slice(None, None, every),) * true.ndim]
         name, spacing = options.model.name, (options.spacing or 7.5) * every
@@ -160,6 +235,11 @@ def prepare(options: argparse.Namespace) -> Experiment:
     true = true.astype(np.float64)
     start = smooth(true.astype(np.float32), max(3, round(options.smoothing / spacing))).astype(np.float64)
     low, high = options.bounds or (0.95 * true.min(), 1.05 * true.max())
+    if not 0 < low <= start.min() <= start.max() <= high:
+        raise ValueError(
+            f"--bounds must include the starting model, {start.min():.2f} to {start.max():.2f} km/s, "
+            f"got {low:g} {high:g}"
+        )
     free = ~water(start)
     free[..., :4] = False  # Sources and receivers are here, where gradients are largest and tell least.
     extent = (np.array(true.shape) - 1) * spacing
@@ -184,14 +264,16 @@ def prepare(options: argparse.Namespace) -> Experiment:
     return Experiment(name, true, start, free, (low, high), survey, gathers)
 
 
-def make_problem(memory: int, survey: Survey, gather: Gather, disk: str | None) -> AcousticShots:
+def make_problem(memory: int, survey: Survey, gather: Gather, disk: int | None) -> AcousticShots:
     """Make what a process needs to compute shots; called once in each."""
     from devito import configuration
 
     configuration["log-level"] = "ERROR"
     if "DEVITO_LANGUAGE" not in os.environ:
         configuration["language"] = "openmp"
-    return AcousticShots(survey, gather, memory=memory, disk=disk)
+    problem = AcousticShots(survey, gather, memory=memory, disk=disk)
+    problem.prepare()  # A budget that is too small is known before anything is simulated.
+    return problem
 
 
 # --- the inversion ------------------------------------------------------------------------------------------
@@ -208,6 +290,7 @@ class Inversion:
 
     experiment: Experiment
     runner: ShotRunner
+    gathers: list[Gather]  # with observed data
     misfits: list[float] = field(default_factory=list)  # after every iteration, the start's first
     errors: list[float] = field(default_factory=list)  # relative, of the model where it is free
     evaluations: int = 0
@@ -220,7 +303,7 @@ class Inversion:
         low, high = self.experiment.bounds
         illumination = self.runner.sum("illumination", start)[free]
         scale = 1.0 / np.sqrt(illumination / illumination.max() + 1e-3)
-        misfit, gradient = self.runner.sum("misfit_and_gradient", start)
+        misfit, gradient = self.gradient(start)
         if not self.misfits:
             self.misfits, self.errors = [misfit], [self.model_error(start)]
         # SciPy's first step has length 1 in x: let it change no velocity by more than 0.05 km/s.
@@ -236,7 +319,7 @@ class Inversion:
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal latest
             if not np.array_equal(x, latest[0]):
-                latest = (x.copy(), *self.runner.sum("misfit_and_gradient", velocity(x)))
+                latest = (x.copy(), *self.gradient(velocity(x)))
                 self.evaluations += 1
             _, misfit, gradient = latest
             return misfit / self.misfits[0], scale * gradient[free] / self.misfits[0]
@@ -258,6 +341,11 @@ class Inversion:
             options={"maxiter": iterations, "maxcor": 10, "ftol": 1e-9, "gtol": 0.0},
         )
         return velocity(found.x)
+
+    def gradient(self, model: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the misfit of all shots and its gradient."""
+        misfit, gradient = self.runner.sum("misfit_and_gradient", model, shots=self.gathers)
+        return misfit, gradient
 
     def model_error(self, model: np.ndarray) -> float:
         """Return the relative error of the model where it is free."""
@@ -367,6 +455,10 @@ def in_step(comm: Any, work: Callable[[], None]) -> None:
         raise error
 
 
+#: Where Open MPI, MPICH with Intel MPI, and MVAPICH say how many processes were started.
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prepare, invert, report, draw."""
     comm = None
@@ -379,7 +471,7 @@ def run(options: argparse.Namespace) -> int:
             atexit.register(MPI.Finalize)
         configuration["mpi"] = True
         comm = MPI.COMM_WORLD
-    elif int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+    elif any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
         raise ValueError("started by mpirun without --mpi: every process would do the same")
     first = comm is None or comm.rank == 0
 
@@ -391,7 +483,7 @@ def run(options: argparse.Namespace) -> int:
     in_step(comm, functools.partial(check, options))
     experiment = prepare(options)
     true, survey = experiment.true, experiment.survey
-    memory = parse_bytes(options.memory or ("20 MiB" if true.ndim == 2 else "500 MiB"))
+    memory = options.memory or parse_bytes("20 MiB" if true.ndim == 2 else "500 MiB")
     say(
         f"model      {experiment.name}: {' x '.join(map(str, true.shape))} points of {survey.spacing:g} m, "
         f"{true.min():.2f} to {true.max():.2f} km/s"
@@ -404,21 +496,25 @@ def run(options: argparse.Namespace) -> int:
     with dask_client(options) as client:
         if client is not None:
             say(f"workers    {len(client.scheduler_info()['workers'])} of Dask at {client.scheduler.address}")
-        elif comm is not None:
+        elif comm is not None and comm.size > 1:
             say(f"workers    {comm.size} processes share every shot")
-        say("observed   simulating in the true model ...")
-        with ShotRunner(make, experiment.gathers, memory=memory, client=client) as runner:
-            observed = runner.map("simulate", true)
-        gathers = [
-            Gather(shot.source, shot.receivers, data)
-            for shot, data in zip(experiment.gathers, observed, strict=True)
-        ]
+        elif comm is not None:
+            say("workers    one process alone; start with: mpirun -n 2 pyrevolve fwi --mpi")
         progress = Progress(options.iterations, quiet=not first)
         with (
             contextlib.closing(progress),
-            ShotRunner(make, gathers, memory=memory, client=client, on_shot=progress.shot) as runner,
+            ShotRunner(
+                make, experiment.gathers, memory=memory, client=client, on_shot=progress.shot
+            ) as runner,
         ):
-            inversion = Inversion(experiment, runner)
+            say("observed   compiling, then simulating in the true model ...")
+            observed = runner.map("simulate", true)
+            gathers = [
+                Gather(shot.source, shot.receivers, data)
+                for shot, data in zip(experiment.gathers, observed, strict=True)
+            ]
+            say(f"plan       {runner.workers()[0].problem}")
+            inversion = Inversion(experiment, runner, gathers)
             start = resume(options.output, inversion) if options.resume else experiment.start
             say("inversion  L-BFGS-B ...")
 
@@ -427,17 +523,24 @@ def run(options: argparse.Namespace) -> int:
                 progress.iteration(inversion)
 
             result = inversion.run(start, options.iterations, after)
+            in_step(comm, functools.partial(save, options.output, result, inversion))
+            gather = gathers[len(gathers) // 2]  # The shot that is drawn.
+            simulated = [
+                runner.map("simulate", model, shots=[gather])[0] for model in (experiment.start, result)
+            ]
+            times = runner.map("times", shots=[gather])[0] / 1000
             workers = runner.workers()
     if comm is not None:
-        workers = [worker for each in comm.gather(workers, root=0) or [] for worker in each]
-    in_step(comm, functools.partial(save, options.output, result, inversion))
-    problem, gather = make(memory), gathers[len(gathers) // 2]  # The shot that is drawn; by all processes.
-    simulated = [problem.simulate(model, gather) for model in (experiment.start, result)]
+        workers = [
+            dataclasses.replace(worker, name=f"process {rank}")
+            for rank, each in enumerate(comm.gather(workers, root=0) or [])
+            for worker in each
+        ]
     if not first:
         return 0
     misfits, errors = inversion.misfits, inversion.errors
     picture = options.output / "fwi.png"
-    draw(picture, inversion, result, gather, simulated, problem.times / 1000)
+    draw(picture, inversion, result, gather, simulated, times)
     digest = hashlib.sha256(np.ascontiguousarray(result)).hexdigest()[:16]
     say(
         f"misfit     {misfits[0]:.6g} at the start, {misfits[-1]:.6g} after {len(misfits) - 1} iterations "
@@ -497,15 +600,11 @@ def draw(
     times: np.ndarray,
 ) -> None:
     """Write the picture: models, misfit and model error, data of one shot."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     experiment = inversion.experiment
     middle = experiment.true.shape[1] // 2 if experiment.true.ndim == 3 else None
     spacing = experiment.survey.spacing / 1000
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8.4), constrained_layout=True)
+    figure = Figure(figsize=(15, 8.4), layout="constrained")
+    axes = figure.subplots(2, 3)
 
     limits = {"vmin": experiment.true.min(), "vmax": experiment.true.max()}
     for axis, values, title in zip(
@@ -562,12 +661,11 @@ def draw(
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"pyrevolve fwi: error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ValueError) else 1)

@@ -67,7 +67,18 @@ class Acoustic:
         return float(f"{0.93 * limit:.3g}")
 
     def set_velocity(self, vp: npt.NDArray[np.floating[Any]]) -> None:
-        """Set the velocity model; values at the edges go on through the absorbing layers."""
+        """Set the velocity model; values at the edges go on through the absorbing layers.
+
+        Parameters
+        ----------
+        vp : numpy.ndarray
+            P velocity, shape `physical_shape`, km/s, > 0 and not above `vmax`.
+
+        Raises
+        ------
+        ValueError
+            It has another shape, or is faster than the time step allows.
+        """
         if tuple(vp.shape) != self.physical_shape:
             raise ValueError(f"vp must have the shape {self.physical_shape}, got {vp.shape}")
         if not vp.max() <= self.vmax * (1 + 1e-6):
@@ -87,23 +98,81 @@ class Acoustic:
         return total
 
     def physical(self, field: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the part of a grid array that is not in the absorbing layers."""
+        """Return the part of a grid array that is not in the absorbing layers.
+
+        Parameters
+        ----------
+        field : numpy.ndarray
+            Shape of the grid, absorbing layers included.
+
+        Returns
+        -------
+        numpy.ndarray
+            A view of shape `physical_shape`.
+        """
         inside = slice(self.layers, -self.layers or None)
         return np.asarray(field[(inside,) * self.grid.dim])
 
     def wavefield(self, save: Any = None, name: str = "u") -> Any:
-        """Make a forward field, or an adjoint one called "v"; `save` as Devito takes it."""
+        """Make a field of second order in time.
+
+        Parameters
+        ----------
+        save : int or devito.Buffer, optional
+            Slices that it keeps, as Devito takes it. None: three.
+        name : str
+            Its name.
+
+        Returns
+        -------
+        devito.TimeFunction
+            Zero everywhere.
+        """
         return TimeFunction(name=name, grid=self.grid, time_order=2, space_order=self.space_order, save=save)
 
     def forward(self, u: Any, shot: Shot, *, receivers: bool = True) -> Any:
-        """Make the operator that steps `u` forward."""
+        """Make the operator that steps `u` forward.
+
+        Parameters
+        ----------
+        u : devito.TimeFunction
+            The wavefield.
+        shot : Shot
+            Its source, and the receivers that record `u`.
+        receivers : bool
+            Whether they do; timesteps that are run again need none.
+
+        Returns
+        -------
+        devito.Operator
+            Takes what `Shot.arguments` returns.
+        """
         equations = self._step(u, shot)
         if receivers:
             equations.append(shot.simulated.interpolate(expr=u))
         return Operator(equations, name="Forward")
 
     def gradient(self, u: Any, v: Any, shot: Shot, gradient: Any) -> Any:
-        """Make the operator that steps the adjoint `v` backward and adds -u v_tt to `gradient`."""
+        """Make the operator that steps the adjoint `v` backward and adds -u v_tt to `gradient`.
+
+        Parameters
+        ----------
+        u, v : devito.TimeFunction
+            The wavefield, which is read, and the adjoint one.
+        shot : Shot
+            Whose residual is the source of `v`.
+        gradient : devito.Function
+            Where dJ/dm goes, from `gradient_field`.
+
+        Returns
+        -------
+        devito.Operator
+            Takes what `Shot.arguments` returns.
+
+        References
+        ----------
+        Plessix (2006), doi:10.1111/j.1365-246X.2006.02978.x, equation 30.
+        """
         step = solve(self.m * v.dt2 - v.laplace + self.damp * v.dt.T, v.backward)
         dt2 = v.grid.stepping_dim.spacing**2
         equations = [
@@ -117,6 +186,20 @@ class Acoustic:
         """Make the operator that steps `u`, and the first-order change of it that `dm` makes of m.
 
         The receivers record `scattered`, the derivative of the wavefield in the direction `dm`.
+
+        Parameters
+        ----------
+        u, scattered : devito.TimeFunction
+            The wavefield and its change.
+        dm : devito.Function
+            The change of m = 1 / v², s²/km².
+        shot : Shot
+            Source and receivers.
+
+        Returns
+        -------
+        devito.Operator
+            Takes what `Shot.arguments` returns.
         """
         change = solve(
             self.m * scattered.dt2 - scattered.laplace + self.damp * scattered.dt + dm * u.dt2,
@@ -130,7 +213,22 @@ class Acoustic:
         return Operator(equations, name="Born")
 
     def illumination(self, u: Any, shot: Shot, illumination: Any) -> Any:
-        """Make the operator that steps `u` forward and adds u_tt squared to `illumination`."""
+        """Make the operator that steps `u` forward and adds u_tt squared to `illumination`.
+
+        Parameters
+        ----------
+        u : devito.TimeFunction
+            The wavefield.
+        shot : Shot
+            Its source.
+        illumination : devito.Function
+            From `gradient_field`.
+
+        Returns
+        -------
+        devito.Operator
+            Takes what `Shot.arguments` returns.
+        """
         return Operator([*self._step(u, shot), Inc(illumination, u.dt2 * u.dt2)], name="Illumination")
 
     def _step(self, u: Any, shot: Shot) -> list[Any]:
@@ -140,7 +238,18 @@ class Acoustic:
         return [Eq(u.forward, step), shot.source.inject(u.forward, expr=shot.source * dt2 / self.m)]
 
     def gradient_field(self, name: str = "gradient") -> Any:
-        """Make a function on the grid, such as the one that a gradient operator adds to."""
+        """Make a function on the grid, such as the one that a gradient operator adds to.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+
+        Returns
+        -------
+        devito.Function
+            Zero everywhere, without a halo.
+        """
         return Function(name=name, grid=self.grid, space_order=0)
 
 
@@ -208,13 +317,21 @@ class Shot:
         return np.asarray((1.0 - 2.0 * phase) * np.exp(-phase))
 
     def move(self, source: npt.NDArray[np.float64], receivers: npt.NDArray[np.float64]) -> None:
-        """Put the source and the same number of receivers elsewhere; positions as for the constructor."""
+        """Put the source and the same number of receivers elsewhere.
+
+        Parameters
+        ----------
+        source : numpy.ndarray
+            Position, shape (dimensions,), m, within the model.
+        receivers : numpy.ndarray
+            Positions, shape (receivers, dimensions), m, within the model.
+        """
         self.source.coordinates.data[:] = source[np.newaxis]
         self.simulated.coordinates.data[:] = receivers
         self.residual.coordinates.data[:] = receivers
 
     def arguments(self) -> dict[str, Any]:
-        """Return what every operator of this shot is given: ``steps`` timesteps of ``dt``."""
+        """Return the arguments that every operator of this shot is given: ``steps`` timesteps of ``dt``."""
         return {"dt": self.dt, "time_m": 1, "time_M": self.steps}
 
 

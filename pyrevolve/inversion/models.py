@@ -111,7 +111,7 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
         vp = np.fromfile(path, dtype="<f4")
         shape = shape or KNOWN_SHAPES.get(vp.size)
         if shape is None:
-            raise ValueError(f"{path.name} is read as raw float32, which needs its shape: --shape NX NZ")
+            raise ValueError(f"{path.name} is read as raw float32, which needs its shape: --shape NXxNZ")
         if vp.size != np.prod(shape):
             raise ValueError(f"{path.name} holds {vp.size} values, --shape {shape} asks for {np.prod(shape)}")
         vp = vp.reshape(shape)

@@ -108,7 +108,9 @@ class ShotRunner:
     ...         return 0.5 * (model - shot) ** 2, model - shot
     >>> with ShotRunner(lambda memory: Problem(), [1.0, 2.0, 6.0], memory="1 GB") as runner:
     ...     runner.sum("misfit_and_gradient", 2.0)
+    ...     runner.sum("misfit_and_gradient", 2.0, shots=[1.0, 2.0])
     (8.5, -3.0)
+    (0.5, 1.0)
     """
 
     def __init__(
@@ -122,9 +124,7 @@ class ShotRunner:
     ) -> None:
         if not callable(make):
             raise TypeError(f"make must be a function make(memory), got {type(make).__name__}")
-        self._shots = list(shots)
-        if not self._shots:
-            raise ValueError("shots must have at least one element")
+        self._shots = _checked(shots)
         budget = None if memory is None else parse_bytes(memory)
         self._on_shot = on_shot
         self._backend: _Backend
@@ -141,7 +141,7 @@ class ShotRunner:
         """The shots, in their order."""
         return tuple(self._shots)
 
-    def map(self, method: str, *arguments: Any) -> list[Any]:
+    def map(self, method: str, *arguments: Any, shots: Sequence[Any] | None = None) -> list[Any]:
         """Return what a method of the problem returns for every shot.
 
         Parameters
@@ -150,6 +150,8 @@ class ShotRunner:
             Its name. It is called as ``method(*arguments, shot)``.
         *arguments
             The same for every shot, such as a model. Do not change arrays before this returns.
+        shots : sequence, optional
+            Other shots than those of the runner, such as some of them. None: all.
 
         Returns
         -------
@@ -159,17 +161,18 @@ class ShotRunner:
         Raises
         ------
         ValueError
-            The runner is closed.
+            The runner is closed, or there are no shots.
         Exception
             Whatever a problem raises, with a note that names the shot (Python 3.11 and newer); the others are
             given up.
         """
-        results: list[Any] = [None] * len(self._shots)
-        for index, result in self._results(method, arguments):
+        chosen = self._shots if shots is None else _checked(shots)
+        results: list[Any] = [None] * len(chosen)
+        for index, result in self._results(method, arguments, chosen):
             results[index] = result
         return results
 
-    def sum(self, method: str, *arguments: Any) -> Any:
+    def sum(self, method: str, *arguments: Any, shots: Sequence[Any] | None = None) -> Any:
         """Return the sum over all shots of what a method of the problem returns.
 
         Parameters
@@ -179,6 +182,8 @@ class ShotRunner:
             of these.
         *arguments
             The same for every shot, such as a model. Do not change arrays before this returns.
+        shots : sequence, optional
+            Other shots than those of the runner, such as some of them. None: all.
 
         Returns
         -------
@@ -188,7 +193,7 @@ class ShotRunner:
         Raises
         ------
         ValueError
-            The runner is closed.
+            The runner is closed, or there are no shots.
         Exception
             Whatever a problem raises, with a note that names the shot (Python 3.11 and newer); the others are
             given up.
@@ -196,7 +201,8 @@ class ShotRunner:
         total: Any = None
         early: dict[int, Any] = {}
         turn = 0
-        for index, result in self._results(method, arguments):
+        chosen = self._shots if shots is None else _checked(shots)
+        for index, result in self._results(method, arguments, chosen):
             early[index] = result
             while turn in early:
                 total = _add(total, early.pop(turn))
@@ -226,14 +232,16 @@ class ShotRunner:
         if self._closed:
             raise ValueError("this ShotRunner is closed; make a new one")
 
-    def _results(self, method: str, arguments: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def _results(
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
         """Yield every shot's number and result, in the order in which they come."""
         self._check_open()
-        results = self._backend.run(method, arguments, self._shots)
+        results = self._backend.run(method, arguments, shots)
         with contextlib.closing(results):
             for done, (index, result) in enumerate(results, start=1):
                 if self._on_shot is not None:
-                    self._on_shot(done, len(self._shots))
+                    self._on_shot(done, len(shots))
                 yield index, result
 
 
@@ -327,6 +335,14 @@ class _InProcess:
 
     def close(self) -> None:
         self._holder.close()
+
+
+def _checked(shots: Sequence[Any]) -> list[Any]:
+    """Return shots, of which there must be one."""
+    found = list(shots)
+    if not found:
+        raise ValueError("shots must have at least one element")
+    return found
 
 
 def _add(total: Any, result: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..devito import CheckpointedAdjoint, Problem
+from ..plans import Plan
 from .acoustic import Acoustic, Shot
 
 __all__ = ["AcousticShots", "Gather", "Survey"]
@@ -154,9 +155,19 @@ class AcousticShots:
         self._adjoints: dict[str, CheckpointedAdjoint] = {}
         self._operators: dict[str, tuple[Any, ...]] = {}
 
-    @property
-    def times(self) -> Array:
-        """Times of the recorded samples, shape (times,), ms."""
+    def times(self, shot: Gather | None = None) -> Array:
+        """Return the times of the recorded samples.
+
+        Parameters
+        ----------
+        shot : Gather, optional
+            Any: all have the same.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (times,), ms.
+        """
         return self._shot.dt * np.arange(self._shot.simulated.data.shape[0])
 
     def simulate(self, vp: npt.NDArray[Any], shot: Gather) -> npt.NDArray[np.float32]:
@@ -182,7 +193,25 @@ class AcousticShots:
         return self._recorded()
 
     def misfit(self, vp: npt.NDArray[Any], shot: Gather) -> float:
-        """Return half the sum of squared residuals times dt; parameters as of `misfit_and_gradient`."""
+        """Return half the sum over receivers and times of (simulated - observed)² dt, without a gradient.
+
+        Parameters
+        ----------
+        vp : numpy.ndarray
+            P velocity, shape of the survey, km/s.
+        shot : Gather
+            The shot, with observed data.
+
+        Returns
+        -------
+        float
+            The misfit.
+
+        Raises
+        ------
+        ValueError
+            The shot has no observed data, or does not fit the survey.
+        """
         return self._misfit(self.simulate(vp, shot) - self._observed(shot))
 
     def misfit_and_gradient(self, vp: npt.NDArray[Any], shot: Gather) -> tuple[float, Array]:
@@ -282,7 +311,19 @@ class AcousticShots:
         """Return the sum over time of u_tt² dt: the source's part of the diagonal of the Hessian.
 
         Its sum over shots preconditions gradients (Shin, Jang and Min 2001,
-        doi:10.1046/j.1365-2478.2001.00279.x). Parameters as of `simulate`; shape of the survey.
+        doi:10.1046/j.1365-2478.2001.00279.x).
+
+        Parameters
+        ----------
+        vp : numpy.ndarray
+            P velocity, shape of the survey, km/s.
+        shot : Gather
+            Where the source is.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape of the survey, >= 0.
         """
         self._place(vp, shot)
         if "illumination" not in self._operators:
@@ -291,6 +332,21 @@ class AcousticShots:
         self._run("illumination")
         total = self._everywhere(self._operators["illumination"][2])
         return np.asarray(self._model.physical(total), dtype=np.float64) * self._shot.dt
+
+    def prepare(self) -> Plan:
+        """Make the operators of gradients and plan for them now, and not with the first gradient.
+
+        Returns
+        -------
+        Plan
+            The plan.
+
+        Raises
+        ------
+        BudgetError
+            The budget is too small.
+        """
+        return self._adjoint("gradient", self._build_gradient).plan
 
     def close(self) -> None:
         """Give the memory of snapshots back; may be called again."""
