@@ -159,6 +159,8 @@ def asked(
     if n_timesteps is None:
         raise TypeError("n_timesteps is missing; give it, or a schedule= that tells it")
     window, lookback, lag = checkpoint.window, checkpoint.lookback, checkpoint.lag
+    if compression is None and compression_costs is not None:
+        raise ValueError("compression_costs= is of no use without compression=")
     if n_checkpoints is not None:
         for name, budget in (("memory", memory), ("disk", disk), ("compression", compression)):
             if budget is not None:
@@ -176,8 +178,6 @@ def asked(
             lag=lag,
             initial_state=initial_state,
         )
-    if compression is None and compression_costs is not None:
-        raise ValueError("compression_costs= is of no use without compression=")
     window_bytes = at_least("checkpoint.window_bytes", checkpoint.window_bytes, 0)
     arrays = first_arrays(checkpoint, "get_data")
     if compression is not None:

@@ -99,7 +99,8 @@ class Checkpoint(abc.ABC):
         Parameters
         ----------
         t : int
-            0 <= t < n_timesteps. Called with 0 beforehand, to learn number, shapes and dtypes of the arrays.
+            0 <= t < n_timesteps, and n_timesteps too where there is a journal. Called with 0 beforehand, to
+            learn number, shapes and dtypes of the arrays.
 
         Returns
         -------
@@ -115,7 +116,7 @@ class Checkpoint(abc.ABC):
         Parameters
         ----------
         t : int
-            0 <= t < n_timesteps.
+            0 <= t < n_timesteps, and n_timesteps too where there is a journal.
 
         Returns
         -------

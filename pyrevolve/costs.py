@@ -7,6 +7,8 @@ import math
 import numbers
 from collections.abc import Sequence
 
+from .arguments import at_least
+
 __all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "CompressionCosts", "Costs"]
 
 
@@ -190,24 +192,25 @@ class CompressionCosts:
     scratch_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("ratio", "save", "load"):
+        object.__setattr__(self, "ratio", _number("ratio", self.ratio))
+        for name in ("save", "load"):
             object.__setattr__(self, name, _seconds(name, getattr(self, name)))
         if self.ratio <= 0:
             raise ValueError(f"ratio must be > 0, got {self.ratio}")
-        scratch: object = self.scratch_bytes
-        if isinstance(scratch, bool) or not isinstance(scratch, int):
-            raise TypeError(f"scratch_bytes must be an integer, got {scratch!r}")
-        if scratch < 0:
-            raise ValueError(f"scratch_bytes must be >= 0, got {scratch}")
+        object.__setattr__(self, "scratch_bytes", at_least("scratch_bytes", self.scratch_bytes, 0))
 
 
 def _seconds(name: str, value: object) -> float:
+    return _number(name, value, "a number of seconds", " seconds")
+
+
+def _number(name: str, value: object, what: str = "a number", unit: str = "") -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number of seconds, got {value!r}")
-    seconds = float(value)
-    if not math.isfinite(seconds) or seconds < 0.0:
-        raise ValueError(f"{name} must be finite and >= 0 seconds, got {value!r}")
-    return seconds
+        raise TypeError(f"{name} must be {what}, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number) or number < 0.0:
+        raise ValueError(f"{name} must be finite and >= 0{unit}, got {value!r}")
+    return number
 
 
 #: Costs in units of one forward timestep, used where nobody measured: an acoustic wave equation of second

@@ -52,7 +52,6 @@ cdef extern from "revolve/windowed.hpp" namespace "revolve" nogil:
         int64_t window
         int64_t lookback
         int64_t lag
-        int64_t capacity(int64_t, int64_t) except +
 
     cdef cppclass CppCounts "revolve::ScheduleCounts":
         int64_t forward_steps
@@ -290,7 +289,6 @@ cdef extern from "revolve/online.hpp" namespace "revolve" nogil:
         cbool next(CppInstruction&) except +
         cbool arrived() noexcept
         int64_t position() noexcept
-        int64_t goal() noexcept
         const CppOnlineLayout& layout() noexcept
 
 

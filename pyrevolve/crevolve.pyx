@@ -95,7 +95,33 @@ def beta(snapshots, repetitions):
 
 
 def maxrange(snapshots, repetitions):
-    """Longest chain of timesteps for which none is advanced more than `repetitions` times."""
+    """Return the longest chain of timesteps for which none is advanced more than `repetitions` times.
+
+    Parameters
+    ----------
+    snapshots : int
+        Slots s >= 0, the initial state's included.
+    repetitions : int
+        Times r >= 0.
+
+    Returns
+    -------
+    int
+        beta(s, r) = C(s + r, s).
+
+    Raises
+    ------
+    TypeError
+        An argument is no integer.
+    ValueError
+        An argument is negative.
+    OverflowError
+        The result, or an argument, does not fit in 64 bits.
+
+    References
+    ----------
+    Griewank, Walther (2000), doi:10.1145/347837.347846, proposition 1.
+    """
     return cpp_maxrange(_integer(snapshots, "snapshots"), _integer(repetitions, "repetitions"))
 
 
@@ -110,12 +136,56 @@ def repetition_number(timesteps, snapshots):
 
 
 def numforw(timesteps, snapshots):
-    """Fewest advances that reverse a run with so many slots, recorded runs not counted."""
+    """Return the fewest advances that reverse a run, recorded runs not counted.
+
+    Parameters
+    ----------
+    timesteps : int
+        Timesteps n >= 1.
+    snapshots : int
+        Slots s >= 1, the initial state's included.
+
+    Returns
+    -------
+    int
+        r n - beta(s + 1, r - 1), with the least r for which beta(s, r) >= n.
+
+    Raises
+    ------
+    TypeError
+        An argument is no integer.
+    ValueError
+        An argument is < 1.
+    OverflowError
+        The result, or an argument, does not fit in 64 bits.
+
+    References
+    ----------
+    Griewank, Walther (2000), doi:10.1145/347837.347846, proposition 1.
+    """
     return cpp_numforw(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
 
 
 def expense(timesteps, snapshots):
-    """`numforw` per timestep."""
+    """Return `numforw` per timestep.
+
+    Parameters
+    ----------
+    timesteps : int
+        Timesteps n >= 1.
+    snapshots : int
+        Slots s >= 1, the initial state's included.
+
+    Returns
+    -------
+    float
+        Advances for each timestep.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        As of `numforw`.
+    """
     return cpp_expense(_integer(timesteps, "timesteps"), _integer(snapshots, "snapshots"))
 
 
@@ -125,7 +195,31 @@ def takeshots(timesteps, snapshots):
 
 
 def adjust(timesteps):
-    """Number of slots for which memory and time grow alike, about log_4 of the number of timesteps."""
+    """Return the number of slots for which memory and time grow alike.
+
+    Parameters
+    ----------
+    timesteps : int
+        Timesteps n >= 1.
+
+    Returns
+    -------
+    int
+        Slots, about log_4 n.
+
+    Raises
+    ------
+    TypeError
+        `timesteps` is no integer.
+    ValueError
+        It is < 1.
+    OverflowError
+        It does not fit in 64 bits.
+
+    References
+    ----------
+    Griewank, Walther (2000), doi:10.1145/347837.347846.
+    """
     return cpp_adjust(_integer(timesteps, "timesteps"))
 
 
@@ -152,16 +246,6 @@ cdef object _tally(CppTally& counts):
     saves, loads, peak = [sum(column) for column in zip(*tiers, strict=True)]
     return Counts(counts.forward_steps, saves, loads, counts.forward_calls, counts.reverse_calls, peak, tiers,
                   counts.frees)
-
-
-def windowed_capacity(slots, repetitions, window, lookback):
-    """Longest chain L(c, rho) with its start and c more states stored, none run more than rho times."""
-    cdef CppProblem problem = _problem(0, 1, window, lookback, 1, False)
-    cdef int64_t c = _integer(slots, "slots")
-    cdef int64_t rho = _integer(repetitions, "repetitions")
-    if c < 0 or rho < 0:
-        raise ValueError(f"slots and repetitions must be >= 0, got {c} and {rho}")
-    return problem.model.capacity(c, rho)
 
 
 def windowed_counts(timesteps, snapshots, window=1, lookback=0, lag=1, bint free_initial=False):

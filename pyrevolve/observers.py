@@ -10,7 +10,6 @@ from .course import Course
 from .crevolve import Kind
 from .schedules import Online, Schedule
 from .storage import Storage
-from .storage.slots import SlotStorage
 
 __all__ = ["Observer", "Observers", "Outcome", "Sweep", "names_of"]
 
@@ -151,7 +150,7 @@ class Observers(Observer):
 
 def names_of(storages: Sequence[Storage]) -> tuple[str, ...]:
     """Return what tiers are called, such as ``("RAM", "disk")``, numbered where one name is of several."""
-    names = [each.tier_name if isinstance(each, SlotStorage) else type(each).__name__ for each in storages]
+    names = [each.tier_name for each in storages]
     return tuple(
         f"{name} (tier {tier})" if names.count(name) > 1 else name for tier, name in enumerate(names)
     )

@@ -40,6 +40,7 @@ _GONE = {
         "OutputGrabber": _PRINTED,
         "RevolveError": "pyrevolve.ScheduleError",
         "cr": "pyrevolve.crevolve",
+        "custom_pickle": "nothing in its place: storages take arrays as they are",
         "init": "pyrevolve.compat.init_compression",
         "logger": "logging.getLogger('pyrevolve')",
         "pyrevolve": "the package itself, which has all names",

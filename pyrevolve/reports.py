@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from .budget import format_bytes
-from .compression import CompressionError
+from .compression import Compressed
 from .costs import Costs
 from .crevolve import Kind
 from .observers import names_of
 from .plans import Plan
 from .profiling import Profiler
 from .schedules import Online, Schedule
-from .storage import DiskStorage, Storage
+from .storage import Storage
 from .storage.slots import SlotStorage
 
 __all__ = ["Fact", "Report", "Row", "make_report"]
@@ -263,7 +263,7 @@ def _held(
     in_memory, on_disk = fixed_bytes, 0
     for storage, record in zip(storages, profiler.tiers, strict=True):
         in_memory += record.transfers.staging_nbytes
-        if isinstance(storage, DiskStorage):
+        if storage.on_disk:
             on_disk += record.transfers.nbytes
         else:
             in_memory += record.transfers.nbytes
@@ -274,13 +274,12 @@ def _held(
 
 def _compression(storages: Sequence[Storage], ratio: float | None) -> Iterator[Fact]:
     """Yield what compression has made of the snapshots, where there is any."""
-    slots = [storage for storage in storages if isinstance(storage, SlotStorage)]
-    best = max((storage.compression_ratio for storage in slots), default=1.0)
-    error = CompressionError()
-    for storage in slots:
-        error = error.with_those_of(storage.compression_error)
-    if best != 1.0 or error.measured:
-        yield Fact("compression ratio", ratio, best)
+    found = sum(
+        (storage.compressed for storage in storages if isinstance(storage, SlotStorage)), start=Compressed()
+    )
+    error = found.error
+    if found.encoded_bytes or error.measured:
+        yield Fact("compression ratio", ratio, found.ratio)
     if error.measured:
         yield Fact("compression error, absolute", None, error.absolute)
         yield Fact("compression error, relative", None, error.relative)

@@ -277,6 +277,10 @@ class Revolver:
             compressing = None if compression is None else as_compression(compression)
             if resume is not None:
                 check_lossless(compressing)
+            elif resume_key:
+                raise ValueError("resume_key is of no use without resume=, the directory of the journal")
+            if costs is not None and not isinstance(costs, Costs):
+                raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
             if schedule is None:
                 return asked(
                     checkpoint,
@@ -297,6 +301,7 @@ class Revolver:
                 disk=disk,
                 initial_state=initial_state,
                 compression=compression,
+                compression_costs=compression_costs,
             )
             return schedule
 

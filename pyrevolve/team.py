@@ -33,6 +33,8 @@ class Team:
     ------
     TypeError
         `comm` is no communicator of mpi4py.
+    RuntimeError
+        MPI was not initialised, or is finalised.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -42,6 +44,11 @@ class Team:
             raise ImportError('comm= needs the package mpi4py: pip install "pyrevolve[mpi]"') from None
         if not isinstance(comm, MPI.Comm):
             raise TypeError(f"comm must be an mpi4py.MPI.Comm, got {type(comm).__name__}")
+        if not MPI.Is_initialized() or MPI.Is_finalized():  # else the first call would end the process
+            raise RuntimeError(
+                "MPI is not initialised, or finalised already; Devito keeps mpi4py from doing so on import: "
+                "import mpi4py.MPI before devito, or call mpi4py.MPI.Init()"
+            )
         self.comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -117,7 +124,7 @@ class Team:
             if self._report(_DONE, None) == _FULL:
                 storage.free(slot)
                 raise StorageFullError(
-                    "the snapshot does not fit in another process", slot=slot, timestep=arguments[1]
+                    "the snapshot does not fit in another process", storage.tier_name, slot, arguments[1]
                 )
             return saved
 

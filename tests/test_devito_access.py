@@ -158,7 +158,7 @@ def derive(ring, slices, low, high, *, shift=0, head=0, settled=1):
 @pytest.mark.parametrize(
     ("arguments", "options", "result"),
     [
-        # The design's table (schedules, section 6e), K = W + lo - H.
+        # By hand, K = W + lo - H.
         ((50, 2, 0, 0), {}, (50, 2, 0, 2)),
         ((50, 2, 0, 1), {}, (49, 1, 1, 2)),
         ((50, 2, -1, 1), {}, (48, 0, 1, 2)),

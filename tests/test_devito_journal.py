@@ -31,7 +31,7 @@ from devito import (
 from devito_problems import ricker
 
 from pyrevolve import Costs, JournalError
-from pyrevolve.devito import CheckpointedAdjoint, DevitoOperator
+from pyrevolve.devito import CheckpointedAdjoint, DevitoOperator, Problem
 from pyrevolve.devito.identity import code_of
 
 pytestmark = pytest.mark.devito
@@ -284,6 +284,57 @@ def test_fields_of_one_name_in_both_sweeps_are_told_apart(sweep, simulation, tmp
         assert adjoint.revolver.resumed
         names = [set(operator.arrays()) for operator in (adjoint._made.forward, adjoint._made.reverse)]
         assert "q" in names[0] & names[1]
+
+
+class Accompanied(Simulation):
+    """A field that only the forward operator knows, and that the receivers record, runs along."""
+
+    @functools.cache  # noqa: B019
+    def operators(self, ring):
+        u = TimeFunction(name="u", grid=self.grid, time_order=2, space_order=4, save=Buffer(ring))
+        s = TimeFunction(name="s", grid=self.grid, time_order=2, space_order=4)
+        v, m = self.v, self.m
+        step = [Eq(u.forward, solve(m * u.dt2 - u.laplace, u.forward))]
+        step += self.source.inject(u.forward, expr=self.source / m)
+        along = [Eq(s.forward, solve(m * s.dt2 - s.laplace + 0.1 * u.dt2, s.forward))]
+        reverse = [Eq(v.backward, solve(m * v.dt2 - v.laplace, v.backward))]
+        return (
+            Operator(step + along + self.receivers.interpolate(s), name="Forward"),
+            Operator(step, name="Recompute"),
+            Operator(
+                reverse
+                + self.residual.inject(v.backward, expr=self.residual / m)
+                + [Inc(self.gradient, -u * v.dt2)],
+                name="Reverse",
+            ),
+            s,
+        )
+
+    def build(self, save):
+        forward, recompute, reverse, _ = self.operators(save.val)
+        return Problem(forward=forward, recompute=recompute, reverse=reverse)
+
+    def built(self, ring, *_):
+        return self.operators(ring)[::2]
+
+
+@functools.cache
+def accompanied_with_cache():
+    return Accompanied()
+
+
+@pytest.mark.parametrize("sweep", ["forward", "reverse"])
+def test_field_that_runs_along_is_where_it_was(sweep, tmp_path):
+    simulation, folder = accompanied_with_cache(), tmp_path / "journal"
+    interrupted(simulation, folder, sweep)
+    for _, _, _, s in map(simulation.operators, (3, 4, 5, 6)):
+        s.data_with_halo[:] = np.nan
+    with simulation.adjoint(resume=folder) as adjoint:
+        found = simulation.shot(adjoint)
+        assert adjoint.revolver.resumed
+    assert np.isfinite(np.frombuffer(found, np.float32)).all()
+    assert np.abs(simulation.receivers.data).max() > 0
+    assert found == simulation.stored()
 
 
 # --- shots --------------------------------------------------------------------------------------------------

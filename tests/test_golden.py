@@ -68,7 +68,7 @@ def test_window_of_one_costs_what_offline_revolve_costs(golden):
 def test_windows_reach_the_optimum_in_place(golden):
     """M slices in all, states of s slices: lookback s, lag 1, and the slices left over as window.
 
-    With q = M // s - 2 slots beside the window and e = M mod s, capacity and cost of schedules.md 6c are
+    With q = M // s - 2 slots beside the window and e = M mod s, capacity and cost are
     those of 6e with K = e + s, d = s and S = q + 1.
     """
     for row in golden("ref_seam_optimal.csv"):
@@ -109,6 +109,6 @@ def test_windows_cost_what_the_compared_families_cost(golden):
 
 @pytest.mark.parametrize(("m", "steps"), [(20, 13004), (50, 8302), (100, 6352), (200, 5801), (400, 5601)])
 def test_smallest_ring_of_an_acoustic_operator(m, steps):
-    """n = 3000, two slices per state, a ring of two, d = 2, lag 0: as printed in schedules.md 6e."""
+    """n = 3000, two slices per state, a ring of two, d = 2, lag 0, as computed by an independent program."""
     counts = crevolve.windowed_counts(3000, (m - 2) // 2, 2, 2, 0, False)
     assert counts.forward_steps == steps == closed_form.forward_steps(3000, (m - 2) // 2, 2, 2, 0, False)

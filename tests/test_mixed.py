@@ -79,7 +79,7 @@ def test_mixed_equals_the_published_recurrence(golden):
 
 
 def test_mixed_costs_what_was_published_for_a_thousand_timesteps():
-    """schedules.md 5a, from Spyro's and Maddison's figures: recompute factors for s slots."""
+    """From Spyro's and Maddison's figures: recompute factors for s slots."""
     published = {5: 6.828, 10: 3.921, 20: 2.823, 40: 2.142, 60: 1.958, 80: 1.932}
     assert {s: round(Mixed(1000, s).recompute_factor, 3) for s in published} == published
 
@@ -111,7 +111,7 @@ def test_cams_of_general_schemes_beats_the_published_recurrence():
 
 
 def test_cams_saves_what_the_reference_values_say():
-    """schedules.md 5c, (n, units, stages): extra forward timesteps, published and here."""
+    """(n, units, stages): extra forward timesteps, published and here."""
     for (n, units, stages), values in {
         (10, 6, 2): (6, 8, 6, 7),
         (30, 6, 2): (45, 46, 43, 45),

@@ -89,7 +89,7 @@ def cost_of(copies, placement, costs):
 
 
 def copies_by_recursion(n, s, split):
-    """Return (writes, reads) of every slot, by the recursion of schedules.md section 2."""
+    """Return (writes, reads) of every slot, by recursion over the chain."""
     writes, reads = [0] * s, [0] * s
 
     def node(n, slot, stored):

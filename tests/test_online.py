@@ -170,7 +170,7 @@ def test_excess_for_larger_r_is_no_larger_than_published(c):
 @pytest.mark.parametrize(
     ("rule", "c", "writes"),
     [
-        # schedules.md, n = 500
+        # n = 500
         ("target_gap", 10, 492),
         ("target_gap", 20, 495),
         ("minimal_repetition", 10, 382),

@@ -137,7 +137,7 @@ END = int(Kind.END), -1, -1, -1, -1, -1, 0, 0
 
 @functools.cache
 def mixed_split(n, s):
-    """Forward steps of the best mixed schedule (schedules.md, 5a), and its first move: 1 keeps step data."""
+    """Forward steps of the best mixed schedule (Maddison 2024), and its first move: 1 keeps step data."""
     if n == 1:
         return 1, 0
     if s == 0:

@@ -37,6 +37,19 @@ try:
 except (ImportError, RuntimeError):
     pytest.skip("needs an MPI library: apt-get install openmpi-bin", allow_module_level=True)
 
+
+@pytest.fixture(autouse=True)
+def initialised(monkeypatch):
+    """Let communicators be taken that are none of MPI's."""
+    monkeypatch.setattr(MPI, "Is_initialized", lambda: True)
+
+
+def test_mpi_that_was_not_initialised_is_an_error_and_does_not_end_the_process(monkeypatch):
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match=r"MPI is not initialised.*MPI\.Init\(\)"):
+        Team(MPI.COMM_WORLD)
+
+
 #: Nothing here takes as long, unless it hangs [s].
 PATIENCE = 20
 

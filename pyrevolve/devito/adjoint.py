@@ -32,7 +32,7 @@ from ..progress import ProgressLike
 from ..reports import Report, make_report
 from ..revolver import Revolver
 from ..schedules import Revolve, Schedule
-from ..storage import DiskStorage, Storage
+from ..storage import Storage
 from ..storage.slots import SlotStorage, slot_nbytes
 from ..team import Team, together
 from ..timeline import Timeline, as_timeline
@@ -397,13 +397,13 @@ class CheckpointedAdjoint:
     def memory_held(self) -> int:
         """Bytes that the forward fields, the snapshots in RAM, and those on their way take now."""
         held = sum(storage.staging_nbytes for storage in self._storages)
-        held += sum(storage.nbytes for storage in self._storages if not isinstance(storage, DiskStorage))
+        held += sum(storage.nbytes for storage in self._storages if not storage.on_disk)
         return self._made.forward_bytes + held
 
     @property
     def disk_held(self) -> int:
         """Bytes that snapshots take on disk now."""
-        return sum(storage.nbytes for storage in self._storages if isinstance(storage, DiskStorage))
+        return sum(storage.nbytes for storage in self._storages if storage.on_disk)
 
     @property
     def compression_ratio(self) -> float:

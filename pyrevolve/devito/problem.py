@@ -418,9 +418,12 @@ def _check_recompute(
     """Raise where the recompute operator does not compute the forward fields."""
     for name, function in rings.items():
         if not any(value is function and recompute[other].writes for other, value in bound.items()):
+            fed = sorted(other for other in rings if other != name and name in forward.sources[other])
             raise UnsupportedOperatorError(
                 f"the recompute operator {recompute.name} does not write the forward field {name}, which "
-                f"{forward.name} writes; timesteps that are run again would leave it stale"
+                f"{forward.name} writes"
+                + (f" and computes {', '.join(fed)} from" if fed else "")
+                + "; timesteps that are run again would leave it stale"
             )
         if name in bound and bound[name] is function and recompute[name].writes != forward[name].writes:
             raise UnsupportedOperatorError(

@@ -14,13 +14,13 @@ newest) is final only 1 - settled timesteps later, which is as if it were read t
     H = max over f of hi_f + 1 - settled_f    (at least 0)
     lag = H,    window K = min_f(W_f + lo_f) - H,    lookback d = min_f(s_f + lo_f) - H.
 
-With settled = 1 and head = 0 this is the formula of the project's design for schedules.
+With settled = 1 and head = 0 this is K = min_f(W_f + lo_f), d = min_f(s_f + lo_f), of docs/architecture.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .access import Access
@@ -159,7 +159,7 @@ def retention(fields: Sequence[FieldState], shift: int = 0) -> Retention:
 
     References
     ----------
-    The project's design, schedules, section 6e, "From Devito's operators to K, d, lag".
+    docs/architecture.md, "Windows and lookback".
 
     Examples
     --------
@@ -203,7 +203,7 @@ def retention(fields: Sequence[FieldState], shift: int = 0) -> Retention:
     return Retention(window=window, lookback=lookback, lag=lag, fields=grown)
 
 
-def classic(fields: Mapping[str, Any] | Sequence[Any]) -> Retention:
+def classic(fields: Sequence[Any]) -> Retention:
     """Return the retention that asks for nothing: window 1, lookback 0, lag 1, ``time_order`` slices each.
 
     Parameters
@@ -216,7 +216,7 @@ def classic(fields: Mapping[str, Any] | Sequence[Any]) -> Retention:
     Retention
         The one under which classic Revolve runs.
     """
-    functions = list(fields.values()) if isinstance(fields, Mapping) else list(fields)
+    functions = list(fields)
     return Retention(
         window=1,
         lookback=0,

@@ -479,5 +479,6 @@ def _difference(one: npt.NDArray[Any], other: npt.NDArray[Any] | None) -> float:
     if not one.size:
         return 0.0
     largest = float(np.max(np.abs(one)))
-    difference = float(np.max(np.abs(one.astype(np.float64) - other.astype(np.float64))))
+    kind = np.result_type(one, other, np.float64)
+    difference = float(np.max(np.abs(one.astype(kind) - other.astype(kind))))
     return difference / largest if largest else difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
@@ -23,10 +23,19 @@ class Storage(abc.ABC):
 
     In the schedules that keep step data too, a slot holds either a state or the step data of one timestep.
 
-    The driver calls nothing but what is declared here. An implementation promises that a slot is full only
-    once all of its bytes are there, that nothing is dropped, and that whatever goes wrong with a slot is a
-    `StorageError` that names tier, slot and timestep.
+    The driver needs nothing but what is declared here; what `MemoryStorage` and `DiskStorage` have besides
+    (journals, transfers, compression) is used where it is there. An implementation promises that a slot is
+    full only once all of its bytes are there, that nothing is dropped, and that whatever goes wrong with a
+    slot is a `StorageError` that names tier, slot and timestep.
     """
+
+    #: Whether `nbytes` are on disk and not in memory.
+    on_disk: ClassVar[bool] = False
+
+    @property
+    def tier_name(self) -> str:
+        """What errors and tables call it."""
+        return type(self).__name__
 
     @property
     @abc.abstractmethod

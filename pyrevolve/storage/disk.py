@@ -117,6 +117,7 @@ class DiskStorage(SlotStorage):
     """
 
     tier_name = _TIER
+    on_disk = True
     grain = BLOCK
     _bounded_slots = True
 

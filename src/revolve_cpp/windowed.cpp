@@ -90,12 +90,6 @@ std::int64_t WindowModel::capacity_saturating(std::int64_t slots, std::int64_t r
     return saturating_add(in_leaves, saturating_multiply(lookback, snapshots - 1));
 }
 
-std::int64_t WindowModel::capacity(std::int64_t slots, std::int64_t repetitions) const {
-    const std::int64_t value = capacity_saturating(slots, repetitions);
-    if (value == kSaturated) throw_overflow();
-    return value;
-}
-
 std::int64_t WindowModel::repetitions(std::int64_t timesteps, std::int64_t slots) const {
     std::int64_t high = 1;
     while (capacity_saturating(slots, high) < timesteps) high = saturating_multiply(high, 2);

@@ -46,8 +46,6 @@ struct WindowModel {
     /// Longest chain in which no timestep is run forward more than rho times,
     /// L(c, rho) = K C(c + rho, c + 1) + d (C(c + rho, c) - 1); saturates.
     std::int64_t capacity_saturating(std::int64_t slots, std::int64_t repetitions) const noexcept;
-    /// capacity_saturating that throws overflow_error instead.
-    std::int64_t capacity(std::int64_t slots, std::int64_t repetitions) const;
     /// Least rho with L(c, rho) >= x, at least 1. O(min(c, rho) log rho).
     std::int64_t repetitions(std::int64_t timesteps, std::int64_t slots) const;
 
