@@ -209,6 +209,7 @@ bench: .venv/installed
 	.venv/bin/python benchmarks/memory_sweep.py
 	.venv/bin/python benchmarks/memory_sweep.py --figures
 	.venv/bin/python benchmarks/growth.py
+	.venv/bin/python benchmarks/growth.py --figures
 	.venv/bin/python benchmarks/storage.py $(BENCH_MODEL)
 
 dist: .venv-lint/installed

@@ -17,11 +17,16 @@ def index(name: str, value: object) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
-def at_least(name: str, value: object, least: int, unit: str = "") -> int:
-    """Return an integer argument >= `least`; what is smaller is a ValueError that names it."""
+def at_least(name: str, value: object, least: int, unit: str = "", most: int | None = None) -> int:
+    """Return an integer argument >= `least`.
+
+    What is smaller is a ValueError that names it, what is larger than `most` an OverflowError.
+    """
     number = index(name, value)
     if number < least:
         raise ValueError(f"{name} must be >= {least}{unit}, got {number}")
+    if most is not None and number > most:
+        raise OverflowError(f"{name} must be <= {most}{unit}, got {number}")
     return number
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from .arguments import at_least
+from .arguments import at_least, index
 from .budget import MEMORY_VARIABLE, Bytes, default_budget, parse_bytes
 from .checkpoint import Checkpoint, described, first_arrays
 from .compression import CompressionLike, as_compression
@@ -22,7 +21,7 @@ from .plans import Plan, Tier
 from .schedules import Layout, Online, Revolve, Schedule
 from .schedules.offline import resolve_lag
 from .storage import DiskStorage, MemoryStorage, Storage
-from .storage.memory import slot_nbytes
+from .storage.slots import slot_nbytes
 from .team import Team
 
 __all__ = [
@@ -238,7 +237,7 @@ def accept(schedule: object, n_timesteps: int | None, **excluded: object) -> Non
             raise ValueError("n_timesteps and an online schedule exclude each other; finish() tells it")
         begun = schedule.position > 0
     else:
-        if n_timesteps is not None and operator.index(n_timesteps) != schedule.n_timesteps:
+        if n_timesteps is not None and index("n_timesteps", n_timesteps) != schedule.n_timesteps:
             raise ValueError(f"n_timesteps is {n_timesteps}, but the schedule has {schedule.n_timesteps}")
         layout = getattr(schedule, "layout", None)
         begun = layout is not None and layout != Layout((), 0)

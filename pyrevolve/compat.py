@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import index
+from .arguments import at_least, index
 from .arrangement import asked, peaks_of
 from .checkpoint import Checkpoint, Operator, check_problem, described, first_arrays
 from .compression import Compression, lossless, zfp
@@ -174,8 +174,8 @@ class _SizedStorage(_Gone, abc.ABC):
         self, size_ckp: int, n_ckp: int, dtype: npt.DTypeLike, profiler: None, wd: float, rd: float, name: str
     ) -> None:
         _refuse(profiler=profiler)
-        self.size_ckp = _at_least_0("size_ckp", size_ckp)
-        self.n_ckp = _at_least_0("n_ckp", n_ckp)
+        self.size_ckp = at_least("size_ckp", size_ckp, 0)
+        self.n_ckp = at_least("n_ckp", n_ckp, 0)
         self.dtype = np.dtype(dtype)
         self.wd = wd
         self.rd = rd
@@ -673,10 +673,3 @@ def _refuse(**given: object) -> None:
                 f"{name}= is not taken any more, got {type(value).__name__}; leave it out, and read "
                 "revolver.profiler after the run"
             )
-
-
-def _at_least_0(name: str, value: object) -> int:
-    number = index(name, value)
-    if number < 0:
-        raise ValueError(f"{name} must be >= 0, got {number}")
-    return number

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import operator
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from .arguments import index
 
 __all__ = [
     "Codec",
@@ -149,7 +150,7 @@ def lossless(name: Literal["lz4", "zstd", "pcodec"] = "zstd", level: int | None 
             f"got {name!r}"
         )
     most = 12 if name == "pcodec" else 9
-    if level is not None and not 0 <= operator.index(level) <= most:
+    if level is not None and not 0 <= index("level", level) <= most:
         raise ValueError(f"level must be between 0 and {most} for {name}, got {level}")
     if name == "pcodec":
         return Compression(
@@ -203,7 +204,7 @@ def zfp(
         raise ValueError("give either tolerance= or precision=")
     if tolerance is not None and not (tolerance > 0 and math.isfinite(tolerance)):
         raise ValueError(f"tolerance must be finite and > 0, got {tolerance}")
-    if precision is not None and not 1 <= operator.index(precision) <= 64:
+    if precision is not None and not 1 <= index("precision", precision) <= 64:
         raise ValueError(f"precision must be between 1 and 64 bits, got {precision}")
     blosc = _blosc("lz4", 1)
     try:
@@ -250,7 +251,7 @@ def rounded(bits: int, *, measure_error: bool = True) -> Compression:
     M. Kloewer and others (2021), Compressing atmospheric data into its real information content, Nature
     Computational Science 1, 713-724, doi:10.1038/s43588-021-00156-2.
     """
-    if not 1 <= operator.index(bits) <= 52:
+    if not 1 <= index("bits", bits) <= 52:
         raise ValueError(f"bits must be between 1 and 52, got {bits}")
     return Compression(
         codec=_Rounded(bits),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import operator
 import os
 import shutil
 import statistics
@@ -15,6 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
+from .arguments import index
 from .crevolve import Arena
 from .errors import StorageError
 from .storage.file import BLOCK, drop_pages, go_direct, whole
@@ -110,7 +110,7 @@ def measure_disk(state_bytes: int, directory: str | os.PathLike[str] | None = No
     >>> speed.write > 0 and speed.read > 0
     True
     """
-    nbytes = operator.index(state_bytes)
+    nbytes = index("state_bytes", state_bytes)
     if nbytes < 0:
         raise ValueError(f"state_bytes must be >= 0, got {nbytes}")
     where = tempfile.gettempdir() if directory is None else os.fspath(directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import os
 import statistics
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import index
 from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
 from .compression import Compression, CompressionLike, as_compression
 from .cost_cache import remembered
@@ -19,7 +19,7 @@ from .costs import CompressionCosts, Costs
 from .disk_speed import measure_disk
 from .schedules.offline import resolve_lag
 from .storage import MemoryStorage
-from .storage.memory import slot_nbytes
+from .storage.slots import slot_nbytes
 from .team import Team
 
 __all__ = [
@@ -99,6 +99,10 @@ def measure_costs(
         A number out of range, or an empty name.
     StorageError
         The disk cannot be measured, or the state cannot be stored.
+    OSError
+        With `cache`: there is no such `directory`.
+    RuntimeError
+        With `cache`: the user has no home directory, and ``PYREVOLVE_CACHE`` names none.
     MemoryError
         The system does not give the memory for four small states, or two large ones (beyond 64 MiB).
     Exception
@@ -137,11 +141,11 @@ def measure_costs(
     (True, array([0.5]))
     """
     check_problem(checkpoint, fwd_operator, rev_operator)
-    n = operator.index(n_timesteps)
+    n = index("n_timesteps", n_timesteps)
     if n < 2:
         raise ValueError(f"n_timesteps must be >= 2, got {n}; so short a run needs no plan")
     if steps is not None:
-        steps = operator.index(steps)
+        steps = index("steps", steps)
         if not 1 <= steps < n:
             raise ValueError(f"steps must be >= 1 and < n_timesteps = {n}, got {steps}")
     state_bytes = slot_nbytes(first_arrays(checkpoint, "get_data"))
@@ -211,7 +215,7 @@ def measure_compression(
     of a run anew where its snapshots turn out to be smaller or larger than planned.
     """
     check_problem(checkpoint, fwd_operator, fwd_operator)
-    n, count = operator.index(n_timesteps), operator.index(samples)
+    n, count = index("n_timesteps", n_timesteps), index("samples", samples)
     for name, number in (("n_timesteps", n), ("samples", count)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")

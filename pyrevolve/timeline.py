@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import json
-import operator
 import os
 from collections.abc import Iterator, Sequence
 from time import perf_counter_ns
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import index
 from .checkpoint import described
 from .course import Course
 from .crevolve import Kind
@@ -143,7 +143,7 @@ class Timeline(Observer):
     WHATS = ("write", "read", "wait")
 
     def __init__(self, most: int = 5_000_000) -> None:
-        self._most = operator.index(most)
+        self._most = index("most", most)
         if self._most < 1:
             raise ValueError(f"most must be >= 1 instruction, got {most}")
         self.tiers: tuple[str, ...] = ()

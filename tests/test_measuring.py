@@ -250,7 +250,7 @@ def test_a_state_without_arrays():
     ("options", "error", "match"),
     [
         ({"n_timesteps": 1}, ValueError, "n_timesteps must be >= 2, got 1"),
-        ({"n_timesteps": 2.5}, TypeError, "float"),
+        ({"n_timesteps": 2.5}, TypeError, "n_timesteps must be an integer, got 2.5"),
         ({"n_timesteps": 9, "steps": 0}, ValueError, "steps must be >= 1 and < n_timesteps = 9, got 0"),
         ({"n_timesteps": 9, "steps": 9}, ValueError, "got 9"),
         ({"n_timesteps": 9, "cache": True}, TypeError, "cache must be a name"),
@@ -410,7 +410,7 @@ def test_a_directory_that_does_not_exist(tmp_path):
 def test_sizes_of_a_state():
     with pytest.raises(ValueError, match="state_bytes must be >= 0, got -1"):
         measure_disk(-1)
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(TypeError, match="state_bytes must be an integer"):
         measure_disk(4096.0)
 
 

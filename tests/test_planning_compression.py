@@ -27,7 +27,7 @@ from pyrevolve import (
     measure_compression,
     plan,
 )
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 #: What lies on disk, or in a buffer on its way there, takes whole blocks.
 BLOCK = 4096

@@ -29,7 +29,7 @@ from pyrevolve import (
     Revolver,
 )
 from pyrevolve.progress import make_progress
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 
 @pytest.fixture(autouse=True)

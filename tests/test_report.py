@@ -23,7 +23,7 @@ from pyrevolve import (
     Revolve,
     Revolver,
 )
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 COSTS = Costs(
     forward_step=1e-3,

@@ -31,7 +31,7 @@ from pyrevolve import (
     StoreAll,
 )
 from pyrevolve.crevolve import Content
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 NX = 23
 DT2 = 0.01  # time step squared over grid spacing squared

@@ -52,7 +52,7 @@ from pyrevolve import (
 )
 from pyrevolve.crevolve import Content, Counts, TierCounts, _instruction, windowed_instructions
 from pyrevolve.schedules import Online
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 
 class WaveDiskStorage(Telling, DiskStorage):

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from pyrevolve import MemoryStorage, Storage, StorageError
 from pyrevolve.errors import ArrayShapeError, ArrayTypeError
-from pyrevolve.storage.memory import slot_nbytes
+from pyrevolve.storage.slots import slot_nbytes
 
 DTYPES = [
     "?",

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import operator as _operator
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from devito import Buffer, configuration
 
+from ..arguments import index
 from ..arrangement import check_lossless, make_storages, tiers_for
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..checkpoint import Operator
@@ -114,7 +114,8 @@ class CheckpointedAdjoint:
         given.
     cache : str, optional
         A name for the problem under which measured costs are kept on this machine for 30 days, as for
-        `pyrevolve.measure_costs`; *name a changed problem anew*. None: they are not kept.
+        `pyrevolve.measure_costs`; *name a changed problem anew*. Not on a grid that is divided among
+        processes. None: they are not kept.
     threads : int, optional
         Threads for copies of snapshots; None: see `pyrevolve.MemoryStorage`.
     resume : path-like, optional
@@ -149,6 +150,12 @@ class CheckpointedAdjoint:
         The operators cannot be checkpointed without wrong gradients; the message says why and what to do.
     BudgetError
         The budget does not hold the smallest ring and one snapshot; the message says what does.
+    StorageError
+        The disk has no room, or its directory cannot be written to.
+    ImportError
+        A package that `compression` needs is not installed.
+    PeerError
+        Another process of a divided grid found something wrong.
     devito.exceptions.InvalidArgument
         Devito refuses the arguments, or the time range is not determined by them.
 
@@ -782,7 +789,7 @@ class CheckpointedAdjoint:
     ) -> Plan:
         """Return the plan for a budget, or what the user asks for as a plan."""
         if window is not None:
-            window = _operator.index(window)
+            window = index("window", window)
             if not sizes.min_window <= window or (sizes.max_window is not None and window > sizes.max_window):
                 most = "" if sizes.max_window is None else f" and <= {sizes.max_window}"
                 raise ValueError(
@@ -791,7 +798,7 @@ class CheckpointedAdjoint:
             # A window that covers the whole run is as good as any longer one.
             window = min(window, max(sizes.min_window, n + 1 - made.retained.lag))
         if n_checkpoints is not None:
-            n_checkpoints = _operator.index(n_checkpoints)
+            n_checkpoints = index("n_checkpoints", n_checkpoints)
             least = 0 if self._free else 1
             if n_checkpoints < least:
                 raise ValueError(f"n_checkpoints must be >= {least}, got {n_checkpoints}")

@@ -9,10 +9,10 @@ from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
+from ..arguments import at_least, flag
 from ..costs import Costs
 from ..crevolve import Counts, HierarchicalPlan, Instructions, PeriodicDiskPlan
 from .base import Schedule
-from .layout import index
 from .offline import resolve_lag
 
 __all__ = ["DiskRevolve", "HRevolve", "PeriodicDiskRevolve"]
@@ -36,7 +36,7 @@ class _Tiered(Schedule):
         if not isinstance(self.costs, Costs):
             raise TypeError(f"costs must be pyrevolve.Costs, got {type(self.costs).__name__}")
         for name, least in (("n_timesteps", 0), ("window", 1), ("lookback", 0)):
-            object.__setattr__(self, name, _at_least(least, name, getattr(self, name)))
+            object.__setattr__(self, name, at_least(name, getattr(self, name), least))
         if self.lookback > self.window:
             raise ValueError(f"lookback must be <= window = {self.window}, got {self.lookback}")
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
@@ -92,13 +92,6 @@ class _Tiered(Schedule):
         return cost + self.costs.reverse_step * self.n_timesteps
 
 
-def _at_least(least: int, name: str, value: object) -> int:
-    number = index(name, value)
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    return number
-
-
 def _check_initial_state(given: str) -> None:
     if given not in ("stored", "free"):
         raise ValueError(f'initial_state must be "stored" or "free", got {given!r}')
@@ -150,9 +143,11 @@ class HRevolve(_Tiered):
     ValueError
         A parameter is out of its range, `costs` has another number of tiers than `capacities`, or all
         capacities are 0 and the window does not hold the run.
-    OverflowError, MemoryError
-        There are more than 2^31 timesteps, or units of them, for the tables, or these do not fit in memory.
-        Raised when the plan is solved.
+    OverflowError
+        Sums of these costs do not fit in a float (at construction), or there are more than 2^31 timesteps, or
+        units of them, for the tables (when the plan is solved).
+    MemoryError
+        The tables do not fit in memory, when the plan is solved.
 
     Notes
     -----
@@ -191,7 +186,7 @@ class HRevolve(_Tiered):
             given = tuple(self.capacities)
         except TypeError:
             raise TypeError(f"capacities must be one number for each tier, got {self.capacities!r}") from None
-        capacities = tuple(None if slots is None else _at_least(0, "capacities", slots) for slots in given)
+        capacities = tuple(None if slots is None else at_least("capacities", slots, 0) for slots in given)
         object.__setattr__(self, "capacities", capacities)
         if not capacities:
             raise ValueError("capacities must have one number for each tier, got none")
@@ -244,6 +239,11 @@ class DiskRevolve(_Tiered):
         A parameter is of the wrong type.
     ValueError
         A parameter is out of its range, or `costs` is not for two tiers.
+    OverflowError
+        Sums of these costs do not fit in a float (at construction), or there are more than 2^31 timesteps, or
+        units of them, for the tables (when the plan is solved).
+    MemoryError
+        The tables do not fit in memory, when the plan is solved.
 
     Notes
     -----
@@ -267,7 +267,7 @@ class DiskRevolve(_Tiered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "n_snapshots", _at_least(0, "n_snapshots", self.n_snapshots))
+        object.__setattr__(self, "n_snapshots", at_least("n_snapshots", self.n_snapshots, 0))
         _check_tiers(self.costs, 2)
         _check_initial_state(self.initial_state)
 
@@ -311,6 +311,11 @@ class PeriodicDiskRevolve(_Tiered):
         A parameter is of the wrong type.
     ValueError
         A parameter is out of its range, or `costs` is not for two tiers.
+    OverflowError
+        Sums of these costs do not fit in a float (at construction), or there are more than 2^31 timesteps, or
+        units of them, for the tables (when the plan is solved).
+    MemoryError
+        The tables do not fit in memory, when the plan is solved.
 
     Notes
     -----
@@ -338,9 +343,9 @@ class PeriodicDiskRevolve(_Tiered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "n_snapshots", _at_least(0, "n_snapshots", self.n_snapshots))
+        object.__setattr__(self, "n_snapshots", at_least("n_snapshots", self.n_snapshots, 0))
         if self.period is not None:
-            object.__setattr__(self, "period", _at_least(1, "period", self.period))
+            object.__setattr__(self, "period", at_least("period", self.period, 1))
         _check_tiers(self.costs, 2)
 
     @cached_property
@@ -370,5 +375,5 @@ class PeriodicDiskRevolve(_Tiered):
 def _ram_and_disk(costs: Costs, n_snapshots: int, one_read: bool) -> tuple[_Tier, ...]:
     return (
         (n_snapshots, costs.save_at(0), costs.load_at(0), False),
-        (None, costs.save_at(1), costs.load_at(1), bool(one_read)),
+        (None, costs.save_at(1), costs.load_at(1), flag("one_read", one_read)),
     )

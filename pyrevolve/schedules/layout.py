@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arguments import index
 
-__all__ = ["Layout", "check_layout", "elements", "index"]
+__all__ = ["Layout", "check_layout", "elements"]
 
 
 def elements(stored: object) -> tuple[Any, ...]:

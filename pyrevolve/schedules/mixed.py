@@ -7,23 +7,16 @@ from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from ..arguments import at_least, flag
 from ..crevolve import Counts, Instructions, MixedTable
 from .base import Schedule
-from .layout import index
 
 __all__ = ["CAMS", "Mixed"]
 
 #: n (n + 2) must fit in 64 bits, so that every entry of the table does.
 _MOST_TIMESTEPS = 3037000498
-
-
-def _checked(name: str, value: object, least: int, most: int = 2**63 - 1) -> int:
-    number = index(name, value)
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    if number > most:
-        raise OverflowError(f"{name} must be <= {most}, got {number}")
-    return number
+#: What fits in 64 bits.
+_MOST = 2**63 - 1
 
 
 def _check_capacity(name: str, capacity: int, n_timesteps: int) -> None:
@@ -147,8 +140,10 @@ class Mixed(_StepDataSchedule):
     n_snapshots: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_timesteps", _checked("n_timesteps", self.n_timesteps, 0, _MOST_TIMESTEPS))
-        object.__setattr__(self, "n_snapshots", _checked("n_snapshots", self.n_snapshots, 0))
+        object.__setattr__(
+            self, "n_timesteps", at_least("n_timesteps", self.n_timesteps, 0, most=_MOST_TIMESTEPS)
+        )
+        object.__setattr__(self, "n_snapshots", at_least("n_snapshots", self.n_snapshots, 0, most=_MOST))
         _check_capacity("n_snapshots", self.n_snapshots, self.n_timesteps)
 
     def _new_table(self) -> MixedTable:
@@ -220,11 +215,12 @@ class CAMS(_StepDataSchedule):
     stiffly_accurate: bool
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_timesteps", _checked("n_timesteps", self.n_timesteps, 0, _MOST_TIMESTEPS))
-        object.__setattr__(self, "n_units", _checked("n_units", self.n_units, 0))
-        object.__setattr__(self, "stages", _checked("stages", self.stages, 1))
-        if not isinstance(self.stiffly_accurate, bool):
-            raise TypeError(f"stiffly_accurate must be True or False, got {self.stiffly_accurate!r}")
+        object.__setattr__(
+            self, "n_timesteps", at_least("n_timesteps", self.n_timesteps, 0, most=_MOST_TIMESTEPS)
+        )
+        object.__setattr__(self, "n_units", at_least("n_units", self.n_units, 0, most=_MOST))
+        object.__setattr__(self, "stages", at_least("stages", self.stages, 1, most=_MOST))
+        flag("stiffly_accurate", self.stiffly_accurate)
         _check_capacity("n_units", self.n_units, self.n_timesteps)
 
     def _new_table(self) -> MixedTable:

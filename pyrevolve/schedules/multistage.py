@@ -7,10 +7,11 @@ from dataclasses import KW_ONLY, astuple, dataclass
 from functools import cached_property
 from typing import Literal
 
+from ..arguments import index
 from ..costs import Costs
 from ..crevolve import Counts, Instructions, place_ranks, rank_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, check_layout, elements, index
+from .layout import Layout, check_layout, elements
 from .offline import Revolve
 
 __all__ = ["COPIES_TO_DISK", "Multistage"]

@@ -7,9 +7,10 @@ from dataclasses import KW_ONLY, astuple, dataclass
 from functools import cached_property
 from typing import Literal
 
+from ..arguments import index
 from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
-from .layout import Layout, check_layout, elements, index
+from .layout import Layout, check_layout, elements
 
 __all__ = ["Revolve", "StoreAll"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NoReturn
 
+from ..arguments import index
 from ..crevolve import Instruction, OnlineForward
 from ..errors import ScheduleError
-from .layout import index
 from .offline import Revolve, resolve_lag
 
 __all__ = ["MOST_TIMESTEPS", "Online"]

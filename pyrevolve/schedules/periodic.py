@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
+from ..arguments import index
 from ..costs import Costs
 from ..crevolve import (
     Counts,
@@ -17,7 +18,6 @@ from ..crevolve import (
     periodic_overlap,
 )
 from .base import Schedule
-from .layout import index
 from .offline import resolve_lag
 
 __all__ = ["AsyncTwoTier", "ForwardOnly", "Overlap", "Periodic", "TwoLevel"]

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from .. import crevolve
 from ..compression import CompressionLike
-from .slots import SlotStorage, slot_nbytes
+from .slots import SlotStorage
 from .space import Extent
 
-__all__ = ["MemoryStorage", "slot_nbytes"]
+__all__ = ["MemoryStorage"]
 
 
 class _Stored(NamedTuple):
