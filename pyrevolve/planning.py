@@ -446,10 +446,13 @@ class _Search:
         if staged is not None:
             write, read, each = self._transfer(staged)
             states_on_disk = min(self.n, self.disk // each if each else self.n)
-            # A few states on disk are rows of the table each; many are as good as no bound, one row.
+            # A few states on disk are rows of the table each; many are as good as no bound, one row. In between,
+            # as many are counted on as the table may have rows.
             enough = states_on_disk * (window + self.lookback) >= self.n
-            if not enough and sum(s or 0 for s in slots) + states_on_disk > rows:
-                return []
+            if not enough:
+                states_on_disk = min(states_on_disk, rows - sum(s or 0 for s in slots))
+                if states_on_disk < 1:
+                    return []
             slots.append(None if enough else states_on_disk)
             waited = self.overlap or staged.compressed
             save.append(write + waited * staged.save)
@@ -560,6 +563,8 @@ class _Search:
         """
         kept = in_memory + (() if staged is None else (staged,))
         peaks = [tier.peak for tier in counts.tiers] + [0] * (len(kept) - len(counts.tiers))
+        if family != "hierarchical" and in_memory[0].compressed and not peaks[0]:
+            return []  # It was tried without compression there, at whose costs x_0 is made again.
         held = self.fixed + staging + found["window"] * self.piece
         held += scratch * any(tier.compressed and peak for tier, peak in zip(kept, peaks, strict=False))
         held += sum(

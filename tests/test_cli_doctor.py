@@ -202,10 +202,21 @@ def test_the_speed_of_a_disk_is_measured_and_nothing_is_left_there(capsys, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_not_there_is_broken(capsys, tmp_path):
-    status, found = looked_at(capsys, "disk-speed", "--disk-dir", str(tmp_path / "nowhere"))
+def test_a_disk_that_is_not_there_is_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "disk-speed", "--disk-dir", str(tmp_path / "nowhere")])
+    assert ended.value.code == 2
+    assert "there is no directory" in capsys.readouterr().err
+
+
+def test_a_disk_that_cannot_be_measured_is_broken(capsys, tmp_path, monkeypatch):
+    def full(*_):
+        raise pyrevolve.StorageError("no room", "disk")
+
+    monkeypatch.setattr("pyrevolve.cli.check_speed.measure_disk", full)
+    status, found = looked_at(capsys, "disk-speed", "--disk-dir", str(tmp_path))
     assert status == 1
-    assert "nowhere" in found["disk-speed"]["detail"]
+    assert "no room" in found["disk-speed"]["detail"]
 
 
 def test_fast_leaves_out_what_is_measured(capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyrevolve.inversion.models import generated_model, load_model, smooth
+from pyrevolve.inversion.models import check_resolution, generated_model, load_model, smooth
 
 
 def test_models_are_read_as_they_were_written(tmp_path):
@@ -27,7 +27,8 @@ def test_segy_models_have_one_trace_per_x(tmp_path):
     ("values", "shape", "message"),
     [
         (np.full((4, 5), 1500.0), None, "km/s between"),
-        (np.full((4, 5), np.nan), None, "km/s between"),
+        (np.full((4, 5), np.nan), None, "not finite"),
+        (np.full((4, 5), 2.0 + 1.0j), None, "holds complex128"),
         (np.full(20, 2.0), None, "two or three dimensions"),
         (np.full((4, 5), 2.0), (5, 4), "has the shape"),
     ],
@@ -90,3 +91,13 @@ def test_a_raw_file_of_a_known_size_needs_no_shape(tmp_path):
     values[:, 1:].tofile(tmp_path / "another")
     with pytest.raises(ValueError, match="needs its shape"):
         load_model(tmp_path / "another", None)
+
+
+def test_resolution_is_told_or_refused():
+    vp = np.full((20, 16), 1.5)
+    vp[3, 4] = 1.2
+    assert check_resolution(vp, 10.0, 15.0) == pytest.approx(8.0)
+    with pytest.raises(ValueError, match="at most 60 Hz"):
+        check_resolution(vp, 10.0, 61.0)
+    with pytest.raises(ValueError, match="at least 16 points"):
+        check_resolution(vp[:, :15], 10.0, 15.0)

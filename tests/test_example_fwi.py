@@ -18,7 +18,8 @@ from mpi_launch import finish
 
 pytestmark = [pytest.mark.devito, pytest.mark.processes]
 
-OTHER = ["--size", "31", "--shots", "1", "--tn", "300", "--workers", "0"]
+TINY = ["--size", "31", "--shots", "1", "--tn", "300"]
+OTHER = [*TINY, "--workers", "0"]
 SMALL = ["--size", "41", "--shots", "4", "--tn", "1200", "--iterations", "6", "--memory", "2MiB"]
 
 
@@ -96,7 +97,13 @@ def test_results_are_not_overwritten_unless_that_is_asked_for(tmp_path):
         (["--resume", "--overwrite"], "not allowed with"),
         (["--shots", "0"], "--shots must be >= 1"),
         (["--resume"], "no result.npz"),
-        (["--spacing", "-1"], "spacing must be > 0"),
+        (["--spacing", "-1"], "--spacing: must be a number > 0"),
+        (["--spacing", "0"], "--spacing: must be a number > 0"),
+        (["--f0", "400"], "grid points in its shortest wavelength"),
+        (["--tn", "1"], "the data do not depend on the model"),
+        (["--coarsen", "2"], "--coarsen is of no use without --model"),
+        (["--mpi"], "--workers is of no use with --mpi"),
+        (["--model", "nofile.npy"], "there is no file nofile.npy"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line_before_anything_is_simulated(arguments, said, tmp_path):
@@ -136,7 +143,7 @@ def test_a_cluster_that_is_running_gives_the_same_model(tmp_path):
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
         said, found = invert(
-            tmp_path / "there", *OTHER, "--iterations", "2", *["--scheduler", cluster.scheduler_address]
+            tmp_path / "there", *TINY, "--iterations", "2", *["--scheduler", cluster.scheduler_address]
         )
     assert "workers    1 of Dask" in said
     _, same = invert(tmp_path / "here", *OTHER, "--iterations", "2")
@@ -151,7 +158,7 @@ def test_processes_of_mpi_divide_shots(launch, tmp_path):
             "-m",
             "pyrevolve",
             "fwi",
-            *OTHER,
+            *TINY,
             "--iterations",
             "2",
             "--mpi",
@@ -173,3 +180,11 @@ def test_processes_that_would_all_do_the_same_are_told(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv(name, "2")
             assert "without --mpi" in fails(*OTHER, "--output", str(tmp_path))
+
+
+def test_result_of_something_else_is_refused_before_anything_is_computed(tmp_path):
+    np.savez(tmp_path / "result.npz", other=np.zeros(3))
+    assert "was not written by pyrevolve fwi" in fails(*OTHER, "--output", str(tmp_path), "--resume")
+    with (tmp_path / "result.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "was not written by pyrevolve fwi" in fails(*OTHER, "--output", str(tmp_path), "--resume")

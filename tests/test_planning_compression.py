@@ -608,3 +608,36 @@ def test_costs_of_compression_alone_are_of_no_use():
         Revolver(*parts, n_timesteps=10, memory=10**5, compression_costs=given)
     with pytest.raises(ValueError, match="n_checkpoints and compression= exclude each other"):
         Revolver(*parts, 3, 10, compression="lz4")
+
+
+def test_more_states_on_disk_than_a_table_has_rows_for_are_no_reason_not_to_make_one():
+    costs = Costs(forward_step=1.0, reverse_step=0.5, save=(0.0, 0.0), load=(0.0, 0.0))
+    times = [
+        plan(
+            1297,
+            state_bytes=70_000,
+            window_slice_bytes=23_333,
+            memory=70_000,
+            disk=210_000,
+            lookback=1,
+            costs=costs,
+            overlap=False,
+            compression=CompressionCosts(ratio=ratio, save=0.0, load=10.0),
+        ).predicted_seconds
+        for ratio in (4.0, 8.0, 16.0, 32.0)
+    ]
+    assert times == sorted(times, reverse=True)
+
+
+def test_x_0_is_made_again_at_the_costs_of_bare_memory():
+    costs = Costs(forward_step=1.0, reverse_step=0.5, save=0.1, load=0.1)
+    options = {
+        "state_bytes": 1000,
+        "window_slice_bytes": 0,
+        "memory": 9000,
+        "costs": costs,
+        "initial_state": "free",
+        "max_window": 10,
+    }
+    dear = CompressionCosts(ratio=0.5, save=1000.0, load=0.0)
+    assert plan(11, **options, compression=dear) == plan(11, **options)

@@ -25,6 +25,7 @@ import os
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +42,16 @@ except ImportError as error:
 
 from pyrevolve.budget import format_bytes, parse_bytes
 from pyrevolve.cli.parsing import Parser
-from pyrevolve.cli.quantities import argument, parse_shape, parse_size
+from pyrevolve.cli.quantities import argument, parse_file, parse_positive, parse_shape, parse_size
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
-from pyrevolve.inversion.models import generated_model, generated_model_3d, load_model, smooth, water
+from pyrevolve.inversion.models import (
+    check_resolution,
+    generated_model,
+    generated_model_3d,
+    load_model,
+    smooth,
+    water,
+)
 
 _EPILOG = """\
 examples:
@@ -56,7 +64,7 @@ examples:
   mpirun -n 2 pyrevolve fwi --mpi                          every shot divided between two processes
 
 what is written: fwi.png, and after every iteration result.npz with the arrays model, true and start [km/s],
-spacing [m], misfits and errors (one value per iteration, the start first)
+spacing [m], misfits and errors (one value per iteration, the start first), and what tells the experiment
 """
 
 
@@ -73,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     model = result.add_argument_group("model")
     model.add_argument(
         "--model",
-        type=Path,
+        type=argument(parse_file),
         metavar="FILE",
         help="P velocity in km/s: .npy, SEG-Y, or raw float32 with --shape; default: one is generated",
     )
@@ -91,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     )
     model.add_argument(
         "--spacing",
-        type=float,
+        type=argument(parse_positive),
         metavar="M",
         help="grid spacing [m] of the file before --coarsen, default 7.5, or of the generated model, "
         "default 20",
@@ -102,11 +110,11 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--3d", dest="three", action="store_true", help="generate it in three dimensions")
     model.add_argument(
         "--smoothing",
-        type=float,
+        type=argument(parse_positive),
         default=200.0,
         metavar="M",
-        help="the starting model is the true one, its slowness averaged over so many metres three times, "
-        "default 200",
+        help="the starting model is the true one, its slowness averaged over so many metres (three "
+        "points at least) three times, default 200",
     )
     shots = result.add_argument_group("shots")
     shots.add_argument("--shots", type=int, default=12, metavar="N", help="how many, default 12")
@@ -117,10 +125,16 @@ def parser() -> argparse.ArgumentParser:
         help="of each shot, in 3D for each horizontal dimension; default: at every third point",
     )
     shots.add_argument(
-        "--f0", type=float, metavar="HZ", help="peak frequency; default: 12 points a wavelength at the top"
+        "--f0",
+        type=argument(parse_positive),
+        metavar="HZ",
+        help="peak frequency; default: 12 points a wavelength at the top",
     )
     shots.add_argument(
-        "--tn", type=float, metavar="MS", help="recording time; default: 1100 for each km of depth"
+        "--tn",
+        type=argument(parse_positive),
+        metavar="MS",
+        help="recording time; default: 1100 for each km of depth",
     )
     search = result.add_argument_group("inversion")
     search.add_argument(
@@ -210,6 +224,18 @@ def check(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be >= {least}, got {value}")
+    for useless, given, why in (
+        ("--coarsen", options.coarsen is not None and options.model is None, "without --model"),
+        ("--shape", options.shape is not None and options.model is None, "without --model"),
+        ("--3d", options.three and options.model is not None, "with --model"),
+        ("--workers", options.workers is not None and options.mpi, "with --mpi"),
+        ("--workers", options.workers is not None and options.scheduler, "with --scheduler"),
+        ("--scheduler", options.scheduler is not None and options.mpi, "with --mpi"),
+    ):
+        if given:
+            raise ValueError(f"{useless} is of no use {why}")
+    if options.output.exists() and not options.output.is_dir():
+        raise ValueError(f"--output: {options.output} is no directory")
     there = (options.output / "result.npz").is_file()
     if options.resume and not there:
         raise ValueError(f"--resume: there is no result.npz in {options.output} to go on from")
@@ -218,7 +244,6 @@ def check(options: argparse.Namespace) -> None:
             f"{options.output} holds the result of another run: --resume goes on from it, --overwrite "
             "begins anew, and --output names another directory"
         )
-    options.output.mkdir(parents=True, exist_ok=True)
 
 
 def prepare(options: argparse.Namespace) -> Experiment:
@@ -232,6 +257,8 @@ def prepare(options: argparse.Namespace) -> Experiment:
         true, name, spacing = generated_model_3d(options.size), "generated in 3D", options.spacing or 20.0
     else:
         true, name, spacing = generated_model(options.size), "generated", options.spacing or 20.0
+    f0 = options.f0 or float(f"{1000 * np.median(true[..., 0]) / (12 * spacing):.2g}")
+    check_resolution(true, spacing, f0)
     true = true.astype(np.float64)
     start = smooth(true.astype(np.float32), max(3, round(options.smoothing / spacing))).astype(np.float64)
     low, high = options.bounds or (0.95 * true.min(), 1.05 * true.max())
@@ -243,7 +270,10 @@ def prepare(options: argparse.Namespace) -> Experiment:
     free = ~water(start)
     free[..., :4] = False  # Sources and receivers are here, where gradients are largest and tell least.
     extent = (np.array(true.shape) - 1) * spacing
-    f0 = options.f0 or float(f"{1000 * np.median(true[..., 0]) / (12 * spacing):.2g}")
+    if not free.any():
+        raise ValueError(
+            "the starting model is all water, of which nothing can change: a model needs more below"
+        )
     survey = Survey(true.shape, spacing, options.tn or 1.1 * extent[-1], f0, vmax=high)
     depth = 2.3 * spacing  # Between grid points, so that Devito spreads every point over its neighbours.
 
@@ -308,6 +338,10 @@ class Inversion:
             self.misfits, self.errors = [misfit], [self.model_error(start)]
         # SciPy's first step has length 1 in x: let it change no velocity by more than 0.05 km/s.
         slope = scale * gradient[free]
+        if not slope.any():
+            raise ValueError(
+                f"the data do not depend on the model in {self.experiment.survey.tn:g} ms; give a longer --tn"
+            )
         scale *= 0.05 / np.abs(scale * slope / np.linalg.norm(slope)).max()
         latest = (np.zeros(slope.size), misfit, gradient)
 
@@ -368,7 +402,14 @@ def dask_client(options: argparse.Namespace) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if options.scheduler:
-        with Client(options.scheduler) as client:
+        try:
+            client = Client(options.scheduler)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"--scheduler {options.scheduler}: {error}; give the address of a scheduler that is running, "
+                "such as tcp://host:8786"
+            ) from error
+        with client:
             yield client
         return
     # Ctrl-C is for this process, which then ends the workers; they are not to hear it themselves.
@@ -407,11 +448,11 @@ class Progress:
     def iteration(self, inversion: Inversion) -> None:
         """Take notice of an iteration."""
         self._done += 1
-        resident = sum(worker.peak_resident for worker in inversion.runner.workers())
+        resident = max(worker.peak_resident for worker in inversion.runner.workers())
         said = {
             "misfit": f"{inversion.misfits[-1] / inversion.misfits[0]:.2%}",
             "model error": f"{inversion.errors[-1]:.2%}",
-            "resident": format_bytes(resident),
+            "resident, largest process": format_bytes(resident),
         }
         self._iterations.set_postfix(said)
         self._iterations.update()
@@ -482,6 +523,7 @@ def run(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     in_step(comm, functools.partial(check, options))
     experiment = prepare(options)
+    kept = read_result(options.output, experiment) if options.resume else None
     true, survey = experiment.true, experiment.survey
     memory = options.memory or parse_bytes("20 MiB" if true.ndim == 2 else "500 MiB")
     say(
@@ -515,7 +557,10 @@ def run(options: argparse.Namespace) -> int:
             ]
             say(f"plan       {runner.workers()[0].problem}")
             inversion = Inversion(experiment, runner, gathers)
-            start = resume(options.output, inversion) if options.resume else experiment.start
+            start = experiment.start
+            if kept is not None:
+                start, inversion.misfits, inversion.errors = kept
+            before = max(0, len(inversion.misfits) - 1)
             say("inversion  L-BFGS-B ...")
 
             def after(model: np.ndarray, inversion: Inversion) -> None:
@@ -544,7 +589,8 @@ def run(options: argparse.Namespace) -> int:
     digest = hashlib.sha256(np.ascontiguousarray(result)).hexdigest()[:16]
     say(
         f"misfit     {misfits[0]:.6g} at the start, {misfits[-1]:.6g} after {len(misfits) - 1} iterations "
-        f"and {inversion.evaluations + 1} gradients: {misfits[-1] / misfits[0]:.2%}"
+        f"({len(misfits) - 1 - before} in this run, with {inversion.evaluations + 1} gradients): "
+        f"{misfits[-1] / misfits[0]:.2%}"
     )
     say(
         f"model      {errors[0]:.2%} from the true one at the start, {errors[-1]:.2%} at the end; "
@@ -580,15 +626,18 @@ def save(directory: Path, model: np.ndarray, inversion: Inversion) -> None:
         partial.unlink(missing_ok=True)
 
 
-def resume(directory: Path, inversion: Inversion) -> np.ndarray:
-    """Return the last model; L-BFGS-B starts anew from it, without what it knew of the curvature."""
-    with np.load(directory / "result.npz") as kept:
-        if str(kept["experiment"]) != inversion.experiment.digest():
-            raise ValueError(
-                f"{directory / 'result.npz'} is of another model or other shots; choose another --output"
-            )
-        inversion.misfits, inversion.errors = list(kept["misfits"]), list(kept["errors"])
-        return np.array(kept["model"])
+def read_result(directory: Path, experiment: Experiment) -> tuple[np.ndarray, list[float], list[float]]:
+    """Return the last model, misfits and errors; what L-BFGS-B knew of the curvature is lost."""
+    path = directory / "result.npz"
+    try:
+        with np.load(path) as kept:
+            digest, model = str(kept["experiment"]), np.array(kept["model"])
+            misfits, errors = list(kept["misfits"]), list(kept["errors"])
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} was not written by pyrevolve fwi; choose another --output") from error
+    if digest != experiment.digest():
+        raise ValueError(f"{path} is of another model or other shots; choose another --output")
+    return model, misfits, errors
 
 
 def draw(

@@ -1,7 +1,7 @@
 """The command line: ``pyrevolve COMMAND ...``, also as ``python -m pyrevolve COMMAND ...``.
 
 Exit status, of every command: 0, it is done; 1, it failed (something is not installed, cannot be written,
-does not work); 2, what was given is wrong. Errors are one line on standard error.
+does not work); 2, what was given is wrong; 130, it was interrupted. Errors are one line on standard error.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         "  pyrevolve show revolve 100 --snapshots 5 -o revolve.html\n"
         "  pyrevolve doctor\n\n"
         "'pyrevolve COMMAND --help' tells the rest. Exit status: 0 done, 1 failed, 2 what was given is "
-        f"wrong.\nErrors are one line; {TRACEBACK_VARIABLE}=1 shows where they come from.",
+        f"wrong, 130 interrupted.\nErrors are one line; {TRACEBACK_VARIABLE}=1 shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action="version", version=f"pyrevolve {__version__}")
@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return 0
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
 
 

@@ -25,6 +25,9 @@ _STYLES = {
     "hierarchical": ("#CC79A7", "D"),
 }
 
+#: Budgets of a curve.
+_POINTS = 20
+
 _COLUMNS = (
     "memory_bytes",
     "disk_bytes",
@@ -51,9 +54,8 @@ def add_curve_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--points",
         type=argument(parse_count),
-        default=20,
         metavar="N",
-        help="budgets of the curve, default 20",
+        help=f"budgets of the curve, default {_POINTS}",
     )
 
 
@@ -64,7 +66,7 @@ def _curve_file(text: str) -> str | Path:
 
 def curve_of(options: argparse.Namespace, arguments: dict[str, Any]) -> list[Plan]:
     """Return the best plans for many budgets, those left out that are no faster than one with less memory."""
-    found = plan_curve(**arguments, points=options.points)
+    found = plan_curve(**arguments, points=_POINTS if options.points is None else options.points)
     kept: list[Plan] = []
     for point in found:
         if not kept or point.predicted_seconds < kept[-1].predicted_seconds:

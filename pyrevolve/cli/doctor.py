@@ -21,6 +21,7 @@ from .checks import (
     check_threads,
 )
 from .parsing import Parser
+from .quantities import argument, parse_directory
 
 __all__ = ["main", "parser"]
 
@@ -131,7 +132,10 @@ def parser() -> argparse.ArgumentParser:
         "--fast", action="store_true", help="measure nothing and compile no Devito operator (two seconds)"
     )
     result.add_argument(
-        "--disk-dir", type=Path, metavar="DIR", help="whose disk to measure, default as for temporary files"
+        "--disk-dir",
+        type=argument(parse_directory),
+        metavar="DIR",
+        help="whose disk to measure, default as for temporary files",
     )
     result.add_argument("--json", action="store_true", help="one JSON object, described below")
     return result

@@ -19,7 +19,7 @@ from .cost_options import GivenCosts, add_cost_options, given_costs
 from .curve import add_curve_options, curve_of, curve_table, write_curve
 from .parsing import Parser
 from .problem import Problem, add_problem_options, given_problem
-from .quantities import argument, listed, parse_size, parse_transfer
+from .quantities import argument, listed, parse_directory, parse_size, parse_transfer
 from .show import parse_drawing, tell_written, write_schedule
 from .shown import of_plan
 
@@ -69,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
         "--disk", type=size, metavar="SIZE", help="for snapshots on disk; default: none there"
     )
     budgets.add_argument(
-        "--disk-dir", type=Path, metavar="DIR", help="measure that disk (two seconds) instead of assuming one"
+        "--disk-dir",
+        type=argument(parse_directory),
+        metavar="DIR",
+        help="measure that disk (two seconds) instead of assuming one",
     )
     budgets.add_argument(
         "--compression",
@@ -94,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Plan, and print what is found; returns the exit status."""
     options = parser().parse_args(argv)
+    if options.points is not None and options.curve is None:
+        raise ValueError("--points is of no use without --curve")
     problem = given_problem(options)
     costs = _costs(options, problem)
     assumed = list(problem.assumed)
@@ -144,11 +149,14 @@ class _Compression:
 
 
 def _parse_compression(text: str) -> _Compression:
+    wanted = f"must be a ratio and two times or bandwidths such as 4,800MB/s,2GB/s, got {text!r}"
     first, _, rest = text.partition(",")
-    transfers = listed(parse_transfer)(rest)
-    if len(transfers) != 2:
-        raise ValueError(f"must be a ratio and two times or bandwidths such as 4,800MB/s,2GB/s, got {text!r}")
-    return _Compression(float(first), *transfers)
+    if rest.count(",") != 1:
+        raise ValueError(wanted)
+    try:
+        return _Compression(float(first), *listed(parse_transfer)(rest))
+    except ValueError as error:
+        raise ValueError(wanted) from error
 
 
 def _costs(options: argparse.Namespace, problem: Problem) -> GivenCosts:

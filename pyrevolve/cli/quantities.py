@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import TypeVar
 
 from ..budget import parse_bytes
@@ -16,7 +17,10 @@ __all__ = [
     "argument",
     "listed",
     "parse_count",
+    "parse_directory",
     "parse_duration",
+    "parse_file",
+    "parse_positive",
     "parse_shape",
     "parse_size",
     "parse_transfer",
@@ -96,6 +100,51 @@ def parse_count(text: str) -> int:
     if not number.is_finite() or not 0 <= number <= 10**30 or number != number.to_integral_value():
         raise ValueError(f"must be a whole number >= 0 such as 3647 or 1e6, got {text!r}")
     return int(number)
+
+
+def parse_positive(text: str) -> float:
+    """Read a number > 0, such as ``7.5``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"must be a number > 0, got {text!r}")
+    return value
+
+
+def parse_file(text: str) -> Path:
+    """Read the path of a file that exists.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"there is no file {text}")
+    return path
+
+
+def parse_directory(text: str) -> Path:
+    """Read the path of a directory that exists.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        raise ValueError(f"there is no directory {text}")
+    return path
 
 
 def parse_size(text: str) -> int:

@@ -20,8 +20,15 @@ import numpy.typing as npt
 from ..budget import format_bytes
 from ..cli.figures import PICTURES, new_figure, path_ending_in
 from ..cli.parsing import Parser
-from ..cli.quantities import argument, parse_shape, parse_size
-from ..inversion.models import generated_model, load_model, smooth
+from ..cli.quantities import (
+    argument,
+    parse_directory,
+    parse_file,
+    parse_positive,
+    parse_shape,
+    parse_size,
+)
+from ..inversion.models import check_resolution, generated_model, load_model, smooth
 from ..inversion.resident import resident_memory
 from ..storage import MemoryStorage
 
@@ -29,14 +36,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .figure import MemorySamples
-
-
-def positive(text: str) -> float:
-    """Return a number > 0 from the command line."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number > 0, got {text}")
-    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,11 +59,14 @@ def parser() -> argparse.ArgumentParser:
         help='budget for snapshots on disk, such as "20 GiB"; default: none there',
     )
     result.add_argument(
-        "--disk-dir", type=Path, metavar="DIR", help="directory for them, default where temporary files go"
+        "--disk-dir",
+        type=argument(parse_directory),
+        metavar="DIR",
+        help="directory for them, default where temporary files go",
     )
     result.add_argument(
         "--model",
-        type=Path,
+        type=argument(parse_file),
         metavar="FILE",
         help="P velocity in km/s: .npy, SEG-Y (.sgy, .segy; one trace per x), or raw float32 with --shape; "
         "by default a layered model with anomalies is generated",
@@ -80,13 +82,20 @@ def parser() -> argparse.ArgumentParser:
         choices=("lz4", "zstd", "pcodec"),
         help="compress snapshots where the plan finds that faster (needs pyrevolve[compression])",
     )
-    result.add_argument("--spacing", type=positive, default=7.5, help="grid spacing [m], default 7.5")
+    result.add_argument(
+        "--spacing", type=argument(parse_positive), default=7.5, help="grid spacing [m], default 7.5"
+    )
     result.add_argument(
         "--size", type=int, default=301, help="points a side of the generated model, default 301"
     )
-    result.add_argument("--tn", type=positive, default=1500.0, help="recording time [ms], default 1500")
     result.add_argument(
-        "--f0", type=positive, default=15.0, help="peak frequency of the source [Hz], default 15"
+        "--tn", type=argument(parse_positive), default=1500.0, help="recording time [ms], default 1500"
+    )
+    result.add_argument(
+        "--f0",
+        type=argument(parse_positive),
+        default=15.0,
+        help="peak frequency of the source [Hz], default 15",
     )
     result.add_argument(
         "--check", action="store_true", help="compare the gradient with store-all (as many timesteps as fit)"
@@ -144,6 +153,8 @@ def main(given: list[str] | None = None) -> int:
     """Run the demonstration; returns the exit status."""
     options = parser().parse_args(given)
     given_model = options.model is not None
+    if options.shape is not None and not given_model:
+        raise ValueError("--shape is that of a raw file; give --model too, or --size for the generated model")
     vp = load_model(options.model, options.shape) if given_model else generated_model(options.size)
     return run(vp, options.memory, options)
 
@@ -157,6 +168,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     from ..inversion.acoustic import Acoustic, Shot
     from .figure import draw
 
+    points = check_resolution(vp, options.spacing, options.f0)
     figure = new_figure(12, 8.2)  # Now, so that nothing is computed where there is no Matplotlib.
     configuration["log-level"] = "ERROR"
     if "DEVITO_LANGUAGE" not in os.environ:
@@ -172,7 +184,10 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
         f"model      {where}: {' x '.join(map(str, vp.shape))} points of {options.spacing:g} m, "
         f"{vp.min():.2f} to {vp.max():.2f} km/s, absorbing layers of {model.layers} points"
     )
-    print(f"shot       {options.tn:g} ms in {shot.steps} timesteps of {shot.dt:g} ms, {options.f0:g} Hz")
+    print(
+        f"shot       {options.tn:g} ms in {shot.steps} timesteps of {shot.dt:g} ms, {options.f0:g} Hz: "
+        f"{points:.1f} points in the shortest wavelength"
+    )
 
     print("observed   simulating in the true model ...", flush=True)
     u = model.wavefield()
@@ -239,6 +254,11 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
             f"{steps / shot.steps:.2f} per timestep"
         )
         print(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
+        if seconds > 3 * plan.predicted_seconds:
+            print(
+                "           Something else runs on this machine, and threads wait for each other at every "
+                "timestep:\n           try OMP_WAIT_POLICY=passive, or OMP_NUM_THREADS=1"
+            )
         if plan.n_on_disk:
             hidden = sum(tier.transfers.hidden_seconds for tier in adjoint.profiler.tiers)
             print(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["generated_model", "generated_model_3d", "load_model", "smooth", "water"]
+__all__ = ["check_resolution", "generated_model", "generated_model_3d", "load_model", "smooth", "water"]
 
 #: Shapes of models that are handed around as raw files, by the number of their points: Marmousi at 7.5 m.
 KNOWN_SHAPES = {1601 * 401: (1601, 401)}
@@ -105,27 +105,70 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
             import segyio
         except ImportError as error:
             raise ImportError("reading SEG-Y needs segyio: pip install 'pyrevolve[segy]'") from error
-        with segyio.open(str(path), ignore_geometry=True) as file:
-            vp = segyio.tools.collect(file.trace[:])
+        try:
+            with segyio.open(str(path), ignore_geometry=True) as file:
+                vp = segyio.tools.collect(file.trace[:])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path.name} cannot be read as SEG-Y: {error}") from error
     else:
         vp = np.fromfile(path, dtype="<f4")
         shape = shape or KNOWN_SHAPES.get(vp.size)
         if shape is None:
             raise ValueError(f"{path.name} is read as raw float32, which needs its shape: --shape NXxNZ")
         if vp.size != np.prod(shape):
-            raise ValueError(f"{path.name} holds {vp.size} values, --shape {shape} asks for {np.prod(shape)}")
+            points = "x".join(map(str, shape))
+            raise ValueError(
+                f"{path.name} holds {vp.size} values, --shape {points} asks for {np.prod(shape)}"
+            )
         vp = vp.reshape(shape)
     if shape is not None and tuple(vp.shape) != tuple(shape):
         raise ValueError(f"{path.name} has the shape {vp.shape}, not {shape}")
     if vp.ndim not in (2, 3):
         raise ValueError(f"a model has two or three dimensions, {path.name} has {vp.ndim}")
+    if not (np.issubdtype(vp.dtype, np.floating) or np.issubdtype(vp.dtype, np.integer)):
+        raise ValueError(f"{path.name} holds {vp.dtype}; P velocities in km/s are expected")
+    if not np.isfinite(vp).all():
+        raise ValueError(f"{path.name} holds values that are not finite; P velocities in km/s are expected")
     low, high = PLAUSIBLE
-    if not (np.isfinite(vp).all() and low <= vp.min() and vp.max() <= high):
+    if not (low <= vp.min() and vp.max() <= high):
         raise ValueError(
             f"{path.name} holds values from {vp.min():g} to {vp.max():g}; P velocities in km/s between "
             f"{low} and {high} are expected (divide m/s by 1000)"
         )
     return np.ascontiguousarray(vp, dtype=np.float32)
+
+
+def check_resolution(vp: npt.NDArray[Any], spacing: float, f0: float) -> float:
+    """Return how many grid points the shortest wavelength of a Ricker wavelet's peak has.
+
+    Parameters
+    ----------
+    vp : numpy.ndarray
+        P velocity, km/s.
+    spacing : float
+        Grid spacing, m.
+    f0 : float
+        Peak frequency, Hz.
+
+    Returns
+    -------
+    float
+        Points, at the slowest velocity.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two, or the model has fewer than 16 points in a dimension.
+    """
+    if min(vp.shape) < 16:
+        raise ValueError(f"a model needs at least 16 points in each dimension, got {vp.shape}")
+    points = 1000.0 * float(vp.min()) / (f0 * spacing)
+    if points < 2.0:
+        raise ValueError(
+            f"a peak frequency of {f0:g} Hz has {points:.2g} grid points in its shortest wavelength, and "
+            f"needs 2 at the least: at most {500.0 * float(vp.min()) / spacing:.2g} Hz, or a finer grid"
+        )
+    return points
 
 
 def smooth(vp: npt.NDArray[np.float32], points: int) -> npt.NDArray[np.float32]:

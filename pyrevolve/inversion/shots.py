@@ -359,7 +359,12 @@ class AcousticShots:
             plan = adjoint.plan
             parts.append(
                 f"{name.replace('_', '-')}: {plan.n_timesteps} timesteps, window {plan.window}, "
-                f"{plan.n_snapshots} snapshots, {format_bytes(adjoint.memory_held)} held"
+                f"{plan.n_snapshots} snapshots, "
+                + (
+                    f"{format_bytes(plan.planned_bytes)} planned"
+                    if adjoint.revolver is None
+                    else f"{format_bytes(adjoint.memory_held)} held"
+                )
                 + (f" and {format_bytes(adjoint.disk_held)} on disk" if adjoint.disk_held else "")
             )
         return "; ".join(parts) or "no gradient so far"
