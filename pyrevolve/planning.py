@@ -446,8 +446,8 @@ class _Search:
         if staged is not None:
             write, read, each = self._transfer(staged)
             states_on_disk = min(self.n, self.disk // each if each else self.n)
-            # A few states on disk are rows of the table each; many are as good as no bound, one row. In between,
-            # as many are counted on as the table may have rows.
+            # A few states on disk are rows of the table each; many are as good as no bound, one row. In
+            # between, as many are counted on as the table may have rows.
             enough = states_on_disk * (window + self.lookback) >= self.n
             if not enough:
                 states_on_disk = min(states_on_disk, rows - sum(s or 0 for s in slots))

@@ -478,7 +478,7 @@ def main(given: list[str] | None = None) -> int:
         return run(options)
     except KeyboardInterrupt:
         if (options.output / "result.npz").is_file():
-            print(f"interrupted; the last model is in {options.output}: --resume goes on", file=sys.stderr)
+            print(f"the last model is in {options.output}: --resume goes on", file=sys.stderr)
         raise
 
 
