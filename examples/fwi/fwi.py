@@ -452,7 +452,7 @@ class Progress:
         said = {
             "misfit": f"{inversion.misfits[-1] / inversion.misfits[0]:.2%}",
             "model error": f"{inversion.errors[-1]:.2%}",
-            "resident, largest process": format_bytes(resident),
+            "largest process": f"{format_bytes(resident)} resident",
         }
         self._iterations.set_postfix(said)
         self._iterations.update()
@@ -697,7 +697,7 @@ def draw(
     axis.set_xticks([0.5, 1.5, 2.5], ["observed", "observed\n- start", "observed\n- result"])
     x = gather.source[0] / 1000
     axis.set(title=f"Shot at x = {x:.2f} km", xlabel=f"{width} receivers each", ylabel="time [s]")
-    figure.colorbar(image, ax=axis, label="pressure, clipped [a.u.]")
+    figure.colorbar(image, ax=axis, location="bottom", aspect=40, label="pressure, clipped [a.u.]")
 
     axis, trace = axes[1, 2], width // 5
     for data, style, label in (
