@@ -156,7 +156,13 @@ def main(given: list[str] | None = None) -> int:
     if options.shape is not None and not given_model:
         raise ValueError("--shape is that of a raw file; give --model too, or --size for the generated model")
     vp = load_model(options.model, options.shape) if given_model else generated_model(options.size)
-    return run(vp, options.memory, options)
+    logger = logging.getLogger("pyrevolve")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return run(vp, options.memory, options)
+    finally:
+        logger.setLevel(level)
 
 
 def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -> int:
@@ -173,7 +179,6 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     configuration["log-level"] = "ERROR"
     if "DEVITO_LANGUAGE" not in os.environ:
         configuration["language"] = "openmp"
-    logging.getLogger("pyrevolve").setLevel(logging.ERROR)
     background = smooth(vp, max(5, min(vp.shape) // 12))
     model = Acoustic(vp, options.spacing)
     shot = Shot(model, options.tn, f0=options.f0 / 1000)
