@@ -184,9 +184,10 @@ guard: .venv-hardening/installed
 
 # Lines and branches that the tests reach, of the package and of the C++ library, which is compiled for it in
 # build/coverage and found there before the installed package. In one process, as its counters are not shared.
+COUNTING := --coverage -fprofile-update=atomic -fno-inline
 coverage: .venv-hardening/installed
 	rm -rf build/coverage
-	CFLAGS="--coverage -fprofile-update=atomic -fno-inline" LDFLAGS=--coverage \
+	CFLAGS="$(COUNTING)" CXXFLAGS="$(COUNTING)" LDFLAGS=--coverage \
 	    .venv-hardening/bin/python setup.py --quiet build --build-base build/coverage
 	cd tests && PYTHONPATH="$$(echo $(CURDIR)/build/coverage/lib*)" \
 	    ../.venv-hardening/bin/python -m coverage run --rcfile=../pyproject.toml \
