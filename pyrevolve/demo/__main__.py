@@ -156,17 +156,18 @@ def main(given: list[str] | None = None) -> int:
     if options.shape is not None and not given_model:
         raise ValueError("--shape is that of a raw file; give --model too, or --size for the generated model")
     vp = load_model(options.model, options.shape) if given_model else generated_model(options.size)
+    points = check_resolution(vp, options.spacing, options.f0)
     logger = logging.getLogger("pyrevolve")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return run(vp, options.memory, options)
+        return run(vp, points, options)
     finally:
         logger.setLevel(level)
 
 
-def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -> int:
-    """Compute, print and draw."""
+def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace) -> int:
+    """Compute, print and draw; the shortest wavelength has so many grid points."""
     from devito import configuration
 
     from ..crevolve import Kind
@@ -174,7 +175,7 @@ def run(vp: npt.NDArray[np.float32], memory: int, options: argparse.Namespace) -
     from ..inversion.acoustic import Acoustic, Shot
     from .figure import draw
 
-    points = check_resolution(vp, options.spacing, options.f0)
+    memory = options.memory
     figure = new_figure(12, 8.2)  # Now, so that nothing is computed where there is no Matplotlib.
     configuration["log-level"] = "ERROR"
     if "DEVITO_LANGUAGE" not in os.environ:
