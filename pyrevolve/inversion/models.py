@@ -76,7 +76,7 @@ def load_model(path: Path, shape: tuple[int, ...] | None) -> npt.NDArray[np.floa
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         The file. A SEG-Y file has one trace per x; a raw file has z fastest.
     shape : tuple of int, optional
         Shape (x, z) or (x, y, z) of a raw file; may be left out for those of `KNOWN_SHAPES`.
