@@ -104,3 +104,18 @@ def test_forward_steps_beyond_64_bits_are_refused_where_they_are_added_up():
     with pytest.raises(OverflowError):
         _ = TwoLevel(n, n // 2, 0, window=window).counts
     assert TwoLevel(n, n // 2, 0, window=n // 2).counts.forward_steps < 2 * n
+
+
+@pytest.mark.parametrize("buffers", [2, 4])
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((20, 5, 1), {"window": 1, "lookback": 1, "lag": 1}),
+        ((33, 2, 1), {"window": 5, "lookback": 0, "lag": 1, "initial_state": "free"}),
+    ],
+)
+def test_transfers_that_take_no_time_are_not_waited_for(arguments, options, buffers):
+    """Found by libFuzzer: 0.0005 s of 5e12 s, the rounding of sums of the costs of copies."""
+    costs = Costs(forward_step=0.47451, reverse_step=16, reverse_call=0.188148, save=(0, 0), load=(7.5e11, 0))
+    time = AsyncTwoTier(*arguments, **options).overlap(costs, buffers)
+    assert (time.write_wait, time.read_wait) == (0.0, 0.0)

@@ -306,6 +306,8 @@ OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs) {
         result.write_wait = std::max(
             0.0, copy_out + real(saves - costs.buffers) * costs.write - real(saves - 1) * between_saves);
     }
+    // Nobody waits longer than transfers take; differences of large sums may say so.
+    result.write_wait = std::min(result.write_wait, real(saves) * costs.write);
     const double last_save = real(saves - 1) * between_saves + result.write_wait;
     const double written =
         std::max(last_save + copy_out, one_buffer ? 0.0 : copy_out + real(saves - 1) * costs.write) +
@@ -317,8 +319,9 @@ OverlapTime overlap(const PeriodicProblem& problem, const OverlapCosts& costs) {
         (problem.copies() ? steps.forward_call + steps.forward_step * real(problem.period) : 0.0);
     const double reading = std::max(0.0, written - turn);
     const double each = steps.load + segment_time(problem, steps);
-    result.read_wait =
-        read_wait(costs, loads, reading, tail.before_load, tail.loads ? tail.after_load : each, each);
+    const double most = real(saves) * costs.write - result.write_wait + real(loads) * costs.read;
+    result.read_wait = std::min(
+        read_wait(costs, loads, reading, tail.before_load, tail.loads ? tail.after_load : each, each), most);
     result.seconds += result.write_wait + result.read_wait;
     return result;
 }
