@@ -95,6 +95,26 @@ def worker(
     return result
 
 
+def threads_of(threads: int) -> dict[str, str]:
+    """Return the environment of a worker that runs Devito with so many threads, each on a core of its own."""
+    return {
+        "DEVITO_LANGUAGE": "openmp",
+        "DEVITO_LOGGING": "ERROR",
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_PROC_BIND": "true",
+    }
+
+
+def predicted_seconds(plan, costs) -> float:
+    """Return what a plan's schedule takes by its formula, with costs that were measured in the same run."""
+    from pyrevolve.planning import INTERFERENCE  # which an interpreter with 2.2.8 does not have
+
+    if not plan.overlapped:
+        return plan.schedule.makespan(costs)
+    time_of = plan.schedule.overlap(costs)
+    return time_of.seconds + INTERFERENCE * time_of.hidden
+
+
 def load_acoustic():
     """Import pyrevolve/inversion/acoustic.py by its path: it needs Devito only, not this pyrevolve."""
     spec = importlib.util.spec_from_file_location(

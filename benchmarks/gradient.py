@@ -17,7 +17,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from common import ROOT, facts, print_facts, reference_python, worker
+from common import ROOT, facts, print_facts, reference_python, threads_of, worker
 
 WORKER = Path(__file__).with_name("gradient_worker.py")
 #: Slices held: for pyrevolve 2.2.8 a plain field of 3 slices and 2 for every checkpoint.
@@ -60,12 +60,7 @@ def main() -> None:
         "tn": options.tn,
         "shots": options.shots,
     }
-    environment = {
-        "DEVITO_LANGUAGE": "openmp",
-        "DEVITO_LOGGING": "ERROR",
-        "OMP_NUM_THREADS": str(options.threads),
-        "OMP_PROC_BIND": "true",
-    }
+    environment = threads_of(options.threads)
     runs: dict[tuple[str, int], list[dict]] = {}
     for turn in range(options.rounds):
         for name, python, slices in [

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import load_acoustic
+from common import load_acoustic, predicted_seconds
 from devito import Buffer, configuration
 
 configuration["log-level"] = "ERROR"
@@ -74,7 +74,6 @@ def store_all(given, model, shot, v, gradient, result):
 def this_package(given, model, shot, v, gradient, result):
     from pyrevolve import DiskStorage, Kind
     from pyrevolve.devito import CheckpointedAdjoint, Problem
-    from pyrevolve.planning import INTERFERENCE
 
     def build(save):
         u = model.wavefield(save)
@@ -125,14 +124,9 @@ def this_package(given, model, shot, v, gradient, result):
         result["profile"] = str(profiler)
         costs = adjoint.measure_costs(directory=given.get("disk_dir") if plan.n_on_disk else None)
         seconds = result["seconds"][-1]
-        schedule = plan.schedule
         if plan.compressed:
             return
-        predicted = schedule.makespan(costs)
-        if plan.overlapped:
-            time_of = schedule.overlap(costs)
-            predicted = time_of.seconds + INTERFERENCE * time_of.hidden
-        result["efficiency"].append(predicted / seconds)
+        result["efficiency"].append(predicted_seconds(plan, costs) / seconds)
 
     return sweep, after
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import sweep_optimum
-from common import ROOT, facts, print_facts, worker
+from common import ROOT, facts, print_facts, threads_of, worker
 from sweep_problems import Problem
 from sweep_results import Results, read_rows
 from sweep_tables import line
@@ -182,10 +182,7 @@ def measure(part: str, case: dict[str, Any], options: argparse.Namespace) -> dic
         sys.executable,
         HERE / "sweep_worker.py",
         {**grid.arguments(), "method": "RAM", "slices": case["slices"], "shots": case["shots"]},
-        DEVITO_LANGUAGE="openmp",
-        DEVITO_LOGGING="ERROR",
-        OMP_NUM_THREADS=str(options.threads),
-        OMP_PROC_BIND="true",
+        **threads_of(options.threads),
     )
     efficiency = found["efficiency"][1:]
     return {

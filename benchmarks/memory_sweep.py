@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sweep_optimum
-from common import ROOT, facts, print_facts, reference_python, worker
+from common import ROOT, facts, print_facts, reference_python, threads_of, worker
 from sweep_large import predict, write_predictions
 from sweep_problems import LARGE, RING, SETS, STATE, Problem, Set, limits
 from sweep_results import Results, fastest, read_rows
@@ -302,10 +302,7 @@ class Sweep:
             python,
             WORKER,
             arguments,
-            DEVITO_LANGUAGE="openmp",
-            DEVITO_LOGGING="ERROR",
-            OMP_NUM_THREADS=str(options.threads),
-            OMP_PROC_BIND="true",
+            **threads_of(options.threads),
         )
 
 

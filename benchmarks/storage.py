@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, facts, print_facts, worker
+from common import ROOT, facts, print_facts, threads_of, worker
 
 from pyrevolve import measure_disk
 
@@ -82,12 +82,7 @@ def main() -> None:
         f"{speed.write_bandwidth / 1e9:.2f} GB/s written, {speed.read_bandwidth / 1e9:.2f} GB/s read in "
         f"pieces of 8 MiB; {usage.free / 2**30:.0f} GiB free"
     )
-    environment = {
-        "DEVITO_LANGUAGE": "openmp",
-        "DEVITO_LOGGING": "ERROR",
-        "OMP_NUM_THREADS": str(options.threads),
-        "OMP_PROC_BIND": "true",
-    }
+    environment = threads_of(options.threads)
     common = {"shots": options.shots, "disk_dir": str(directory)}
     flat = {
         **common,

@@ -10,12 +10,12 @@ import sys
 import time
 
 import numpy as np
+from common import predicted_seconds
 from devito import Buffer, configuration
 from physics import PROBLEMS
 
 from pyrevolve import DiskStorage, Kind, compression
 from pyrevolve.devito import CheckpointedAdjoint, Problem
-from pyrevolve.planning import INTERFERENCE
 
 configuration["log-level"] = "ERROR"
 
@@ -136,12 +136,7 @@ def checkpointed(given, problem, result):
         if plan.compressed:
             return
         costs = adjoint.measure_costs(directory=given.get("disk_dir") if plan.n_on_disk else None)
-        schedule = plan.schedule
-        predicted = schedule.makespan(costs)
-        if plan.overlapped:
-            time_of = schedule.overlap(costs)
-            predicted = time_of.seconds + INTERFERENCE * time_of.hidden
-        result["efficiency"].append(predicted / result["seconds"][-1])
+        result["efficiency"].append(predicted_seconds(plan, costs) / result["seconds"][-1])
 
     return sweep, after
 
