@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from mpi_launch import launch  # noqa: F401
+from mpi_launch import launch, launch_devito  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -56,6 +56,20 @@ def launch():
     shutil.rmtree(shared, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def launch_devito(launch):
+    """Return what `launch` does, where Devito can compile for several processes."""
+    pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
+    compiler = shutil.which("mpicc")
+    asked = [compiler, "-E", "-x", "c", "-"]
+    if (
+        compiler is None
+        or subprocess.run(asked, input="#include <mpi.h>", capture_output=True, text=True).returncode
+    ):
+        pytest.skip("needs mpicc and mpi.h: apt-get install libopenmpi-dev")
+    return launch
+
+
 def finish(processes):
     """Wait for processes; return their exit status, and what they have written."""
     try:

@@ -172,8 +172,8 @@ def test_two_dask_workers_give_the_serial_gradient_bit_for_bit(gathers):
 @pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
-def test_processes_that_share_a_shot_give_the_serial_gradient(size, launch, problem, gathers):
-    status, written, errors = finish(launch(size, str(HERE / "mpi" / "inversion.py")))
+def test_processes_that_share_a_shot_give_the_serial_gradient(size, launch_devito, problem, gathers):
+    status, written, errors = finish(launch_devito(size, str(HERE / "mpi" / "inversion.py")))
     assert status == 0, errors
     told = [json.loads(line) for line in written.splitlines()]
     assert len(told) == size

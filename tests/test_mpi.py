@@ -199,12 +199,11 @@ def test_entry_that_only_one_process_has_is_given_up(launch, tmp_path):
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def divided(request, launch, tmp_path_factory):
+def divided(request, launch_devito, tmp_path_factory):
     """Return what each process has found, and the folder with the gradient."""
-    pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
     pytest.importorskip("numcodecs", reason="needs numcodecs: pip install 'pyrevolve[compression]'")
     folder = tmp_path_factory.mktemp("divided")
-    status, written, errors = finish(launch(request.param, ACOUSTIC, str(folder)))
+    status, written, errors = finish(launch_devito(request.param, ACOUSTIC, str(folder)))
     assert status == 0, errors
     return json.loads(written.splitlines()[-1]), folder
 
@@ -238,10 +237,9 @@ def test_gradient_of_a_divided_grid_is_that_of_the_whole_to_rounding(divided):
 @pytest.mark.slow
 @pytest.mark.devito
 @pytest.mark.parametrize("mode", ["diag2", "full"])
-def test_gradient_is_that_of_store_all_however_halos_are_exchanged(mode, launch, tmp_path):
-    pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
+def test_gradient_is_that_of_store_all_however_halos_are_exchanged(mode, launch_devito, tmp_path):
     pytest.importorskip("numcodecs", reason="needs numcodecs: pip install 'pyrevolve[compression]'")
-    status, written, errors = finish(launch(3, ACOUSTIC, str(tmp_path), DEVITO_MPI=mode))
+    status, written, errors = finish(launch_devito(3, ACOUSTIC, str(tmp_path), DEVITO_MPI=mode))
     assert status == 0, errors
     for each in json.loads(written.splitlines()[-1]):
         assert all(each[how]["equal"] == [True, True] for how in ("measured", "disk", "compression"))
@@ -271,19 +269,19 @@ def resume_acoustic(launch, folder, kill_at=0, rank=0):
 @pytest.mark.slow
 @pytest.mark.devito
 @pytest.mark.parametrize("seed", range(2))
-def test_gradient_of_a_divided_grid_is_that_of_store_all_after_kills(seed, launch, tmp_path):
+def test_gradient_of_a_divided_grid_is_that_of_store_all_after_kills(seed, launch_devito, tmp_path):
     """Bit for bit, whichever process is killed in whichever call of an operator."""
     pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
     generator = random.Random(seed)
-    first = resume_acoustic(launch, tmp_path)
+    first = resume_acoustic(launch_devito, tmp_path)
     assert all(each["right"] and not each["resumed"] for each in first)
     kills = resumed = 0
     while kills < 6:
         at = 1 + int(generator.random() * first[0]["calls"])
-        found = resume_acoustic(launch, tmp_path, at, generator.randrange(2))
+        found = resume_acoustic(launch_devito, tmp_path, at, generator.randrange(2))
         kills += found is None
         if found is not None or kills == 6:
-            found = found or resume_acoustic(launch, tmp_path)
+            found = found or resume_acoustic(launch_devito, tmp_path)
             assert all(each["right"] for each in found)
             assert os.listdir(tmp_path) == []
             resumed += found[0]["resumed"]

@@ -9,6 +9,7 @@ import pathlib
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -135,11 +136,24 @@ def check_threads() -> Check:
 
 
 def check_mpirun() -> Check:
-    """Look for the program that starts processes under MPI."""
+    """Look for the program that starts processes under MPI, and for the compiler that Devito wants there."""
     found = shutil.which("mpirun") or shutil.which("mpiexec")
+    remedy = system_install("mpirun")
     if found is None:
-        return Check("mpirun", "missing", "no mpirun on the PATH", system_install("mpirun"))
-    return Check("mpirun", "ok", found, values={"path": found})
+        return Check("mpirun", "missing", "no mpirun on the PATH", remedy)
+    compiler = shutil.which("mpicc")
+    if compiler is None:
+        return Check("mpirun", "missing", f"{found}, but no mpicc, with which Devito compiles", remedy)
+    tried = subprocess.run(
+        [compiler, "-E", "-x", "c", "-"],
+        input="#include <mpi.h>\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if tried.returncode:
+        return Check("mpirun", "missing", f"{found}, but {compiler} finds no mpi.h", remedy)
+    return Check("mpirun", "ok", f"{found}, {compiler}", values={"path": found, "compiler": compiler})
 
 
 # --- optional packages --------------------------------------------------------------------------------------
@@ -215,11 +229,11 @@ def _release(version: str) -> tuple[int, ...]:
 _PACKAGES = {
     "compiler": {"apt-get": "gcc", "dnf": "gcc", "zypper": "gcc", "pacman": "gcc", "apk": "gcc musl-dev"},
     "mpirun": {
-        "apt-get": "openmpi-bin",
-        "dnf": "openmpi",
-        "zypper": "openmpi",
+        "apt-get": "openmpi-bin libopenmpi-dev",
+        "dnf": "openmpi-devel",
+        "zypper": "openmpi-devel",
         "pacman": "openmpi",
-        "apk": "openmpi",
+        "apk": "openmpi-dev",
     },
 }
 _INSTALL = {
