@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from codepy import CompileError
 from devito import configuration
 from devito.exceptions import ExecutionError, InvalidArgument
 from devito.mpi.routines import MPIMsg
@@ -48,6 +49,8 @@ class DevitoOperator(Operator):
     ------
     UnsupportedOperatorError
         The operator has no ``time_m`` and ``time_M``.
+    RuntimeError
+        The compiler that Devito calls fails.
 
     Notes
     -----
@@ -59,7 +62,13 @@ class DevitoOperator(Operator):
     def __init__(self, operator: Any, time: Any) -> None:
         self.operator = operator
         self.time = time
-        self._function = operator.cfunction
+        try:
+            self._function = operator.cfunction
+        except CompileError as error:
+            raise RuntimeError(
+                f"Devito could not compile operator {operator.name}; its compiler has said why, and "
+                "'pyrevolve doctor' tells what is missing"
+            ) from error
         self._names = [parameter.name for parameter in operator.parameters]
         self._minimum, self._maximum = time.min_name, time.max_name
         for name in (self._minimum, self._maximum):
