@@ -26,6 +26,7 @@ __all__ = [
     "available_memory",
     "cgroup_memory",
     "default_budget",
+    "exact_bytes",
     "format_bytes",
     "parse_bytes",
 ]
@@ -133,6 +134,12 @@ def format_bytes(size: int) -> str:
     units = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
     power = min((size.bit_length() - 1) // 10, len(units))
     return f"{size / 1024**power:.4g} {units[power - 1]}"
+
+
+def exact_bytes(size: int) -> str:
+    """Return a number of bytes to the last one, and for people to read where it is large."""
+    text = format_bytes(size)
+    return f"{size} bytes" if text == f"{size} B" else f"{size} bytes ({text})"
 
 
 def default_budget() -> int:

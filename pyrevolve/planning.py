@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from . import crevolve
 from .arguments import at_least
-from .budget import Bytes, format_bytes, parse_bytes
+from .budget import Bytes, exact_bytes, parse_bytes
 from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, CompressionCosts, Costs
 from .crevolve import Counts
 from .errors import BudgetError
@@ -203,8 +203,7 @@ def plan(
     if not found:
         required, what = search.required()
         raise BudgetError(
-            f"memory must be >= {required} bytes ({format_bytes(required)}) for {what}, got {budget} bytes "
-            f"({format_bytes(budget)})",
+            f"memory must be >= {exact_bytes(required)} for {what}, got {exact_bytes(budget)}",
             required,
             budget,
         )

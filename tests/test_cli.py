@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 import pyrevolve
-from pyrevolve.cli import COMMANDS, main
+from pyrevolve.cli import COMMANDS, main, reported
 from pyrevolve.cli.quantities import (
     parse_count,
     parse_duration,
@@ -75,7 +77,19 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("plan 10 --state-bytes 8 --shape 4x4", "--shape"),
         ("plan 2.5 --shape 4x4", "whole number"),
         ("plan 10 --shape 4y4", "numbers of points"),
-        ("plan 10 --shape 400x400 --memory 1kB", "memory must be >="),
+        ("plan 10 --shape 400x400 --memory 1kB", "--memory must be >="),
+        ("plan 10 --shape 400x400 --memory -5MB", "got '-5MB'"),
+        ("plan 0 --shape 400x400 --memory 5MB", "N must be >= 1"),
+        ("plan 10 --shape 400x400 --memory 5MB --window 3", "unrecognized arguments: --window 3"),
+        ("show revolve 10 -s 0", "show revolve: error: --snapshots must be >= 1"),
+        ("show revolve 10 -s 2 --window 0", "--window must be >= 1"),
+        ("show multistage 10 -s 0 --on-disk 0", "--snapshots and --on-disk are both 0"),
+        ("show hrevolve 10 --slots 0,0", "--slots are 0 in every tier, but 10 timesteps that a window of 1"),
+        (
+            "show cams 10 --units 0 --stages 2",
+            "more than one timestep, got 0 for N=10",
+        ),
+        ("show hrevolve 10 --slots -1,2", "got '-1'"),
         ("plan 10 --shape 4x4 --memory lots", "a size"),
         ("plan 10 --shape 4x4 --memory 1MB --save 3ms", "--forward-step"),
         ("plan 10 --shape 4x4 --memory 1MB --forward-step 3parsecs", "a time"),
@@ -155,6 +169,62 @@ def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):
     monkeypatch.setenv("PYREVOLVE_TRACEBACK", "1")
     with pytest.raises(ValueError, match="n_snapshots"):
         main(["show", "revolve", "10", "-s", "0"])
+
+
+ENDED = """
+import sys, time
+from pyrevolve import DiskStorage
+from pyrevolve.cli import reported
+import numpy as np
+
+def run():
+    with DiskStorage(2, [np.zeros(100)], directory=sys.argv[1]):
+        print("ready", flush=True)
+        time.sleep(100)
+    return 0
+
+sys.exit(reported("pyrevolve test", run))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGTERM, 143, "terminated\n"), (signal.SIGINT, 130, "interrupted\n")],
+)
+def test_command_that_is_ended_cleans_up(number, status, said, tmp_path):
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENDED, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert list(tmp_path.iterdir())
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_signals_are_left_to_whoever_has_chosen():
+    def mine(number, frame):
+        raise AssertionError
+
+    for chosen in (mine, signal.SIG_IGN, signal.SIG_DFL):
+        before = signal.signal(signal.SIGTERM, chosen)
+        try:
+            assert reported("test", lambda: 0) == 0
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                assert pool.submit(reported, "test", lambda: 3).result() == 3
+            assert signal.getsignal(signal.SIGTERM) == chosen
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def test_a_reader_that_closes_the_pipe_is_no_failure():

@@ -150,10 +150,10 @@ def test_a_cluster_that_is_running_gives_the_same_model(tmp_path):
     assert np.array_equal(found["model"], same["model"])
 
 
-def test_processes_of_mpi_divide_shots(launch, tmp_path):
+def test_processes_of_mpi_divide_shots(launch_devito, tmp_path):
     _, alone = invert(tmp_path / "alone", *OTHER, "--iterations", "2")
     status, said, errors = finish(
-        launch(
+        launch_devito(
             2,
             "-m",
             "pyrevolve",
@@ -173,6 +173,26 @@ def test_processes_of_mpi_divide_shots(launch, tmp_path):
     with np.load(tmp_path / "two" / "result.npz") as kept:
         assert np.allclose(kept["misfits"], alone["misfits"], rtol=1e-4)
         assert np.allclose(kept["model"], alone["model"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--memory", "1kB"], 2, "--memory must be >="),
+        (["--sizes", "3"], 2, "unrecognized arguments"),
+        pytest.param([], 1, "is a directory", marks=pytest.mark.slow),
+    ],
+)
+def test_processes_say_once_what_is_wrong(arguments, status, said, launch_devito, tmp_path):
+    (tmp_path / "result.partial.npz").mkdir()
+    processes = launch_devito(
+        2, "-m", "pyrevolve", "fwi", *TINY, "--mpi", "--output", str(tmp_path), *arguments
+    )
+    found, _, errors = finish(processes)
+    assert found == status, errors
+    lines = [line for line in errors.splitlines() if ": error: " in line]
+    assert len(lines) == 1
+    assert said in lines[0].lower()
 
 
 def test_processes_that_would_all_do_the_same_are_told(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import logging
 import math
 import os
@@ -40,7 +41,9 @@ try:
 except ImportError as error:
     raise ImportError(f"{error}; what the inversion needs: pip install 'pyrevolve[fwi]'") from error
 
+from pyrevolve import PeerError
 from pyrevolve.budget import format_bytes, parse_bytes
+from pyrevolve.cli import reported
 from pyrevolve.cli.parsing import Parser
 from pyrevolve.cli.quantities import argument, parse_file, parse_positive, parse_shape, parse_size
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
@@ -52,6 +55,7 @@ from pyrevolve.inversion.models import (
     smooth,
     water,
 )
+from pyrevolve.storage.file import process_rank
 
 _EPILOG = """\
 examples:
@@ -68,7 +72,7 @@ spacing [m], misfits and errors (one value per iteration, the start first), and 
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command line."""
     result = Parser(
         prog="pyrevolve fwi",
@@ -473,27 +477,40 @@ class Progress:
 
 def main(given: list[str] | None = None) -> int:
     """Run the inversion; returns the exit status."""
-    options = parser().parse_args(given)
+    # All processes of mpirun have the same arguments: what is wrong with them is said by the first one.
+    others = bool(process_rank())
+    reader = parser()
     try:
-        return run(options)
+        with contextlib.redirect_stderr(io.StringIO()) if others else contextlib.nullcontext():
+            options = reader.parse_args(given)
+        with reader.speaking():
+            return run(options)
+    except (SystemExit, ValueError, ImportError) as error:
+        if not others or (isinstance(error, SystemExit) and not error.code):
+            raise
+        time.sleep(1)  # mpirun ends all processes as soon as one has failed: let the first one speak.
+        return 1 if isinstance(error, ImportError) else 2
+    except PeerError:  # Whose error it was says so.
+        return 1
     except KeyboardInterrupt:
-        if (options.output / "result.npz").is_file():
+        if not others and (options.output / "result.npz").is_file():
             print(f"the last model is in {options.output}: --resume goes on", file=sys.stderr)
         raise
 
 
 def in_step(comm: Any, work: Callable[[], None]) -> None:
-    """Let the first process do something that may fail, and raise in all processes where it does."""
+    """Let the first process do something that may fail; where it does, the others raise PeerError."""
     error = None
     if comm is None or comm.rank == 0:
         try:
             work()
         except Exception as caught:
             error = caught
-    if comm is not None:
-        error = comm.bcast(error, root=0)
+    failed = error is not None if comm is None else comm.bcast(error is not None, root=0)
     if error is not None:
         raise error
+    if failed:
+        raise PeerError("the first process failed", 0)
 
 
 #: Where Open MPI, MPICH with Intel MPI, and MVAPICH say how many processes were started.
@@ -713,8 +730,4 @@ def draw(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ValueError, OSError, ImportError) as error:
-        print(f"pyrevolve fwi: error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ValueError) else 1)
+    sys.exit(reported("pyrevolve fwi", main))

@@ -1,25 +1,27 @@
 """The command line: ``pyrevolve COMMAND ...``, also as ``python -m pyrevolve COMMAND ...``.
 
 Exit status, of every command: 0, it is done; 1, it failed (something is not installed, cannot be written,
-does not work); 2, what was given is wrong; 130, it was interrupted. Errors are one line on standard error.
+does not work); 2, what was given is wrong; 130, it was interrupted (143: by SIGTERM). Errors are one line on
+standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import NamedTuple, cast
 
 from .. import __version__
-from .parsing import Parser
+from .parsing import TRACEBACK_VARIABLE, Parser, WrongError
 
-__all__ = ["main"]
-
-#: Where this is set, an error is shown with its traceback instead of in one line.
-TRACEBACK_VARIABLE = "PYREVOLVE_TRACEBACK"
+__all__ = ["main", "reported"]
 
 
 class Command(NamedTuple):
@@ -67,7 +69,7 @@ COMMANDS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of what comes before the command's own arguments."""
     names = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:{names}}  {command.summary}" for name, command in COMMANDS.items())
@@ -82,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
         "  pyrevolve show revolve 100 --snapshots 5 -o revolve.html\n"
         "  pyrevolve doctor\n\n"
         "'pyrevolve COMMAND --help' tells the rest. Exit status: 0 done, 1 failed, 2 what was given is "
-        f"wrong, 130 interrupted.\nErrors are one line; {TRACEBACK_VARIABLE}=1 shows where they come from.",
+        "wrong,\n130 interrupted, 143 terminated. Errors are one line; "
+        f"{TRACEBACK_VARIABLE}=1 shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action="version", version=f"pyrevolve {__version__}")
@@ -102,50 +105,96 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 1 or 2, or 130 after an interrupt from the keyboard.
+        The exit status: 0, 1 or 2, 130 after an interrupt from the keyboard, 143 after SIGTERM.
 
     Raises
     ------
     SystemExit
         With 0 for ``--help`` and ``--version``, with 2 for arguments that are wrong.
     """
-    _tolerate_narrow_encodings()
     given = sys.argv[1:] if argv is None else list(argv)
     if not given:
         parser().print_help(sys.stderr)
         return 2
+
+    def run() -> int:
+        options = parser().parse_args(given)
+        return COMMANDS[options.command].run(options.arguments)
+
+    return reported(f"pyrevolve {given[0]}", run)
+
+
+def reported(prog: str, run: Callable[[], int]) -> int:
+    """Run a command; what it raises because something is wrong becomes a line and a status.
+
+    Parameters
+    ----------
+    prog : str
+        How the line begins.
+    run : callable
+        The command; returns its exit status.
+
+    Returns
+    -------
+    int
+        The exit status, see `main`.
+
+    Raises
+    ------
+    SystemExit
+        As from `run`.
+    """
+    _tolerate_narrow_encodings()
     try:
         try:
-            options = parser().parse_args(given)
-            return _run(options.command, options.arguments)
+            with _heeding_sigterm():
+                return run()
         finally:
             # Here, where a closed pipe can be dealt with, and not when the interpreter ends.
             sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         return 0
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
-
-
-def _run(command: str, arguments: list[str]) -> int:
-    """Run a command; what it raises because something is wrong becomes a line and a status."""
-    try:
-        return COMMANDS[command].run(arguments)
-    except BrokenPipeError:
-        raise
+        return 128 + signal.SIGINT
     except (ValueError, OverflowError) as error:
-        return _failed(command, error, 2)
+        return _failed(prog, error, 2)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:  # StorageError, PeerError too
-        return _failed(command, error, 1)
+        return _failed(prog, error, 1)
 
 
-def _failed(command: str, error: Exception, status: int) -> int:
+class _Terminated(KeyboardInterrupt):
+    """Ctrl-C in all but name: what is running cleans up and ends."""
+
+
+@contextlib.contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which would end the process on the spot, interrupt it instead."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    # Another thread may not choose; a handler that somebody has chosen stays.
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _failed(prog: str, error: Exception, status: int) -> int:
     if os.environ.get(TRACEBACK_VARIABLE):
         raise error
     said = " ".join(str(error).split()) or type(error).__name__
-    print(f"pyrevolve {command}: error: {said}", file=sys.stderr)
+    print(f"{error.prog if isinstance(error, WrongError) else prog}: error: {said}", file=sys.stderr)
     return status
 
 

@@ -111,7 +111,7 @@ class _Checks:
         return check_disk(self._directory)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command's parser."""
     names = _Checks(None, fast=False).names
     result = Parser(

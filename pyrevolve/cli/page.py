@@ -120,16 +120,11 @@ def _counts(shown: Shown, costs: GivenCosts) -> list[str]:
         ("forward calls", f"{shown.calls(Kind.FORWARD):,}", ""),
         ("reverse calls", f"{shown.calls(Kind.REVERSE):,}", ""),
     ]
-    for tier in shown.used_tiers:
-        saves, loads = shown.copies(Kind.SAVE, tier), shown.copies(Kind.LOAD, tier)
-        if saves:
-            counts.append(
-                (
-                    f"snapshots {shown.where(tier)}",
-                    f"≤ {int(shown.held(tier).max()):,}",
-                    f"{saves:,} saves, {loads:,} loads",
-                )
-            )
+    counts += [
+        (f"snapshots {shown.where(tier)}", f"≤ {int(shown.held(tier).max()):,}", shown.traffic(tier))
+        for tier in shown.used_tiers
+        if shown.copies(Kind.SAVE, tier)
+    ]
     time = time_text(total) if costs.measured else f"{total:,.0f}" if total >= 1000 else number_text(total)
     counts.append(("predicted time", time, "" if costs.measured else "forward timesteps"))
     return [

@@ -46,7 +46,7 @@ with --json, one object:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command's parser."""
     result = Parser(
         prog="pyrevolve plan",
@@ -96,7 +96,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Plan, and print what is found; returns the exit status."""
-    options = parser().parse_args(argv)
+    reader = parser()
+    options = reader.parse_args(argv)
+    with reader.speaking():
+        return _plan(options)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    if options.n_timesteps == 0:
+        raise ValueError("N must be >= 1, got 0: a run without timesteps needs no plan")
     if options.points is not None and options.curve is None:
         raise ValueError("--points is of no use without --curve")
     problem = given_problem(options)

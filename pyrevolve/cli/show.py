@@ -46,7 +46,7 @@ with --json, one object:
 parse_drawing = path_ending_in(".html", *PICTURES)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command's parser."""
     result = Parser(
         prog="pyrevolve show",
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     schedules = result.add_subparsers(dest="schedule", metavar="SCHEDULE", required=True)
     for name, family in FAMILIES.items():
         one = schedules.add_parser(name, help=family.summary, description=family.summary)
+        one.set_defaults(parser=one)
         family.add_options(one)
         add_cost_options(one)
         output = one.add_argument_group("output")
@@ -93,6 +94,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Show a schedule; returns the exit status."""
     options = parser().parse_args(argv)
+    with options.parser.speaking():
+        return _show(options)
+
+
+def _show(options: argparse.Namespace) -> int:
     family = FAMILIES[options.schedule]
     capacities = family.tiers(options)
     costs = given_costs(options, len(capacities))

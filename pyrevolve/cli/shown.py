@@ -136,8 +136,16 @@ class Shown:
         return int(self.of_kind(kind).sum())
 
     def copies(self, kind: Kind, tier: int) -> int:
-        """Return how many SAVEs or LOADs of one tier there are; a free x_0 is no load."""
-        return int((self.of_kind(kind) & (self.rows["tier"] == tier)).sum())
+        """Return how many SAVEs or LOADs of one tier there are; x_0 made again is a load from tier 0."""
+        return int((self.of_kind(kind) & (np.maximum(self.rows["tier"], 0) == tier)).sum())
+
+    def traffic(self, tier: int) -> str:
+        """Return the copies to and from a tier, in words."""
+        made_again = int((self.of_kind(Kind.LOAD) & (self.rows["tier"] < 0)).sum()) if tier == 0 else 0
+        return (
+            f"{self.copies(Kind.SAVE, tier):,} saves, {self.copies(Kind.LOAD, tier):,} loads"
+            + f", {made_again:,} of them x_0 made again" * (made_again > 0)
+        )
 
     @property
     def used_tiers(self) -> tuple[int, ...]:
@@ -191,7 +199,7 @@ class Shown:
             seconds[here] = call + step * steps[here]
         for kind, cost_at in ((Kind.SAVE, costs.save_at), (Kind.LOAD, costs.load_at)):
             for tier in self.used_tiers:
-                # A free x_0 is counted with the loads of tier 0.
+                # To make x_0 again is counted with the loads of tier 0.
                 here = self.of_kind(kind) & (np.maximum(rows["tier"], 0) == tier)
                 seconds[here] = cost_at(tier) if here.any() else 0.0
         return np.cumsum(seconds)

@@ -38,12 +38,11 @@ def summary(shown: Shown, costs: GivenCosts) -> str:
     n = shown.n_timesteps
     lines = [
         f"{shown.name}: {', '.join(shown.parameters())}",
-        f"forward  {shown.forward_steps} timesteps ({shown.recompute_factor:.3f} per timestep) in "
-        f"{shown.calls(Kind.FORWARD)} calls; reverse {shown.calls(Kind.REVERSE)} calls",
+        f"forward  {shown.forward_steps:,} timesteps ({shown.recompute_factor:.3f} per timestep) in "
+        f"{shown.calls(Kind.FORWARD):,} calls; reverse {shown.calls(Kind.REVERSE):,} calls",
     ]
     lines += [
-        f"{shown.tiers[tier]:8} at most {int(shown.held(tier).max())} snapshots; "
-        f"{shown.copies(Kind.SAVE, tier)} saves, {shown.copies(Kind.LOAD, tier)} loads"
+        f"{shown.tiers[tier]:8} at most {int(shown.held(tier).max()):,} snapshots; {shown.traffic(tier)}"
         for tier in shown.used_tiers
         if shown.copies(Kind.SAVE, tier)
     ]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .figure import MemorySamples
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the command's parser."""
     result = Parser(
         prog="pyrevolve demo",
@@ -151,7 +151,13 @@ class MemoryWatch:
 
 def main(given: list[str] | None = None) -> int:
     """Run the demonstration; returns the exit status."""
-    options = parser().parse_args(given)
+    reader = parser()
+    options = reader.parse_args(given)
+    with reader.speaking():
+        return _demonstrate(options)
+
+
+def _demonstrate(options: argparse.Namespace) -> int:
     given_model = options.model is not None
     if options.shape is not None and not given_model:
         raise ValueError("--shape is that of a raw file; give --model too, or --size for the generated model")
