@@ -6,12 +6,10 @@ import enum
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import numpy.typing as npt
 
 from .arguments import index
 from .arrangement import (
@@ -31,19 +29,20 @@ from .checkpoint import Checkpoint, Operator, check_problem
 from .closing import closed
 from .compression import CompressionLike, as_compression
 from .costs import CompressionCosts, Costs
-from .course import Course, Place, Standing
+from .course import Course, Standing
 from .crevolve import Content, Kind
-from .errors import JournalError, ScheduleError, StorageFullError
-from .journal import Arrays, Entry, Journal, Journalled, arrays_of, digest_of
+from .errors import ScheduleError, StorageFullError
+from .journal import Arrays, Journal
 from .lookahead import announced
 from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
 from .progress import Progress, ProgressLike, make_progress
 from .reports import Report, make_report
+from .resuming import Resuming, checked_arrays, open_journal
 from .schedules import Online, Schedule
 from .schedules.online import MOST_TIMESTEPS
-from .storage import DiskStorage, Storage
+from .storage import Storage
 from .team import Team, together
 from .timeline import Timeline, as_timeline
 
@@ -265,15 +264,15 @@ class Revolver:
         self._fwd_operator = fwd_operator
         self._rev_operator = rev_operator
         self._timeline: Timeline | None = None
-        self._resume_arrays: Arrays = ()
         compressing = None
+        kept_arrays: Arrays = ()
 
         def ask() -> Schedule | Online | Request:
             """Find out what this process wants, and what of that is wrong."""
-            nonlocal compressing
+            nonlocal compressing, kept_arrays
             check_problem(checkpoint, fwd_operator, rev_operator)
             self._timeline = as_timeline(timeline)
-            self._resume_arrays = _checked_arrays(resume, resume_arrays)
+            kept_arrays = checked_arrays(resume, resume_arrays)
             compressing = None if compression is None else as_compression(compression)
             if resume is not None:
                 check_lossless(compressing)
@@ -351,15 +350,15 @@ class Revolver:
         self._owns_storages = storage is None
         self._storages: tuple[Storage, ...] = ()
         self._journal: Journal | None = None
-        #: Where the run was interrupted that this one goes on with; None where there is none.
-        self._entry: Entry | None = None
-        self._resumed = False
+        self._resuming: Resuming | None = None
 
         def open_storages() -> Progress | None:
             check_workspace(checkpoint, schedule)
             first = self._team is None or self._team.rank == 0
             shown = make_progress(progress, self._seconds, first=first)
-            self._journal = self._open_journal(schedule, resume, resume_interval, resume_key)
+            self._journal = open_journal(
+                resume, schedule, interval=resume_interval, key=resume_key, team=self._team
+            )
             if storage is None:
                 folder = None if self._journal is None else self._journal.path
                 self._storages = make_storages(
@@ -378,9 +377,7 @@ class Revolver:
                 self._storages = take_storages(storage, peaks_of(schedule))
             check_elastic(schedule, self._storages)
             if self._journal is not None:
-                check_lossless(*self._storages)
-                on_disk = (each for each in self._storages if isinstance(each, DiskStorage))
-                self._journal.storage = next((each for each in on_disk if each.resumable), None)
+                self._resuming = Resuming(self._journal, kept_arrays, checkpoint, self._storages, self._team)
             return shown
 
         try:
@@ -395,8 +392,6 @@ class Revolver:
         # Any: which attributes of an instruction are set goes with its kind, which types cannot tell.
         self._instructions: Iterator[Any] = iter(())
         self._course: Course | None = None
-        #: What the storages hold of an interrupted run.
-        self._stored: dict[Place, int] = {}
         self._state = _State.READY
         _LOG.debug("%r over %r", schedule, self._storages)
 
@@ -435,7 +430,7 @@ class Revolver:
     @property
     def resumed(self) -> bool:
         """Whether this shot goes on with one that another process began: timesteps are run again."""
-        return self._resumed
+        return self._resuming is not None and self._resuming.resumed
 
     @property
     def replanned(self) -> int:
@@ -483,7 +478,7 @@ class Revolver:
             self._schedule,
             self._storages,
             n_timesteps=self._n_timesteps,
-            resumed=self._resumed,
+            resumed=self.resumed,
             replanned=self.replanned,
             plan=self._plan,
             costs=self._seconds,
@@ -515,14 +510,13 @@ class Revolver:
         self._require("apply_forward", _State.READY)
         with self._sweep(_State.FORWARD, _State.TURNED):
             self._put_initial_state()
-            begin = None if self._journal is None else self._go_on(self._journal, schedule)
-            self._resumed = self._entry is not None
-            if self._entry is not None and self._entry.sweep != "forward":
+            begin = None if self._resuming is None else self._resuming.begin(schedule)
+            if self._resuming is not None and self._resuming.turned:
                 return  # the forward sweep is done; apply_reverse() goes on
             self._instructions = self._follow(schedule, begin)
             self._run(self._instructions, Kind.TURN)
-            if self._journal is not None:
-                self._write_turn(self._journal)
+            if self._resuming is not None:
+                self._resuming.write_turn()
 
     def advance(self, steps: int = 1, *, last: bool = False) -> int:
         """Run the forward sweep so many timesteps further, where the schedule is an `Online` one.
@@ -640,15 +634,12 @@ class Revolver:
                 "for an adjoint; use another schedule, such as Revolve"
             )
         with self._sweep(_State.REVERSE, _State.DONE):
-            if self._journal is not None:
-                self._journal.turn()
-                if self._entry is not None and self._entry.sweep != "forward":
-                    with self._journal.resuming():
-                        begin = self._together(self._reload)(self._journal, self._entry)
-                    self._instructions = self._follow(self._schedule, begin)
+            begin = None if self._resuming is None else self._resuming.turn()
+            if begin is not None:
+                self._instructions = self._follow(self._schedule, begin)
             self._run(self._instructions, Kind.END)
-            if self._journal is not None:
-                self._journal.finish()
+            if self._resuming is not None:
+                self._resuming.finish()
 
     def reset(self) -> None:
         """Make ready for the next shot: empty slots, a new profile, the same memory.
@@ -669,11 +660,8 @@ class Revolver:
         if self._online is not None:
             self._schedule = self._online = self._online.fresh()
             self._n_timesteps = 0
-        if self._journal is not None:
-            self._journal.finish()
-            self._journal.next_shot()
-            self._entry = None
-            self._resumed = False
+        if self._resuming is not None:
+            self._resuming.next_shot()
         self._observer.reset()
         self._instructions = iter(())
         self._course = None
@@ -765,7 +753,7 @@ class Revolver:
         self._course = None
         elastic = any(storage.elastic for storage in self._storages)
         adaptable = elastic and not schedule.needs_step_data and schedule.layout is None
-        if adaptable or self._journal is not None:
+        if adaptable or self._resuming is not None:
             self._course = Course(
                 schedule,
                 self._storages,
@@ -773,174 +761,9 @@ class Revolver:
                 agree=None if self._team is None else self._team.least,
                 begin=begin,
             )
-            if self._journal is None:
-                return self._course
-            return Journalled(self._course, self._journal, self._write_entry)
+            return self._course if self._resuming is None else self._resuming.follow(self._course)
         storages = self._storages
         return announced(iter(schedule), storages, lambda tier, slot: storages[tier].prefetch(slot))
-
-    # --- resuming -------------------------------------------------------------------------------------------
-
-    def _open_journal(
-        self,
-        schedule: Schedule | Online,
-        resume: str | os.PathLike[str] | Journal | None,
-        interval: float,
-        key: str,
-    ) -> Journal | None:
-        """Return the journal that is asked for; raise where there can be none."""
-        if resume is None:
-            return None
-        if (
-            not isinstance(schedule, Schedule)
-            or schedule.needs_step_data
-            or schedule.reverse_steps < schedule.n_timesteps
-        ):
-            raise ValueError(
-                f"{type(schedule).__name__} cannot be resumed: resume= is for schedules that know n, keep "
-                "whole states, and reverse them"
-            )
-        if isinstance(resume, Journal):
-            return resume
-        return Journal(resume, interval=interval, key=key, team=self._team)
-
-    def _go_on(self, journal: Journal, schedule: Schedule) -> Standing | None:
-        """Put back what the journal of an interrupted run tells; None: the run starts from its beginning."""
-        fingerprint = self._together(self._fingerprint)(journal, schedule)
-        self._entry = journal.begin(fingerprint)
-        if self._entry is None:
-            return None
-        return self._put_back(journal, schedule, self._entry)
-
-    def _fingerprint(self, journal: Journal, schedule: Schedule) -> dict[str, Any]:
-        """Return what the run is, by which its journal is told from others."""
-        initial = self._checkpoint.get_data(0)
-        return {
-            **journal.inputs,
-            "number of timesteps": self._n_timesteps,
-            "lookback and lag": schedule.needs[1:],  # another window changes no bit of the result
-            "initial state": "free" if schedule.free_initial_state else "stored",
-            "state": [(array.shape, array.dtype.str) for array in initial],
-            "x_0": digest_of(initial),
-        }
-
-    def _put_back(self, journal: Journal, schedule: Schedule, entry: Entry) -> Standing | None:
-        """Put back what an entry tells of the forward sweep; None also where nothing can be gone on with."""
-        index = list(entry.index)
-        while True:
-            stored = self._together(self._restore)(journal, index)
-            if schedule.free_initial_state or 0 in stored.values() or self._save_initial(stored):
-                break
-            if not index:  # as where the workspace retains the whole run, and no state is ever stored
-                _LOG.info("there is no room for x_0, without which nothing can go on: starting anew")
-                journal.finish()
-                self._entry = None
-                return None
-            # x_0 was not needed any more, as long as the workspace retained what it did; now it is. One that
-            # is above the timesteps to be reversed is of no use, and x_0 is the best instead of the lowest.
-            remaining = self._n_timesteps if entry.remaining is None else entry.remaining
-            index.remove(min(index, key=lambda held: (held["t"] <= remaining, held["t"])))
-        self._stored = stored
-        if entry.sweep != "forward":
-            self._together(self._restore_turn)(journal)
-            return None
-        self._together(self._restore_arrays)(journal, entry)
-        return Standing(stored, entry.position, entry.position, None)
-
-    def _restore(self, journal: Journal, index: list[dict[str, Any]]) -> dict[Place, int]:
-        """Find the snapshots that an index tells of; return what the storages hold."""
-        storage = journal.storage
-        if storage is None:
-            return {}
-        try:
-            storage.restore(index)
-        except (KeyError, TypeError, ValueError) as error:
-            raise JournalError(
-                f"the journal in {journal.path} does not go with the snapshots beside it ({error!r}); "
-                "remove the directory to start anew"
-            ) from error
-        tier = self._storages.index(storage)
-        return {Place(tier, slot): t for slot, t in storage.full.items()}
-
-    def _save_initial(self, stored: dict[Place, int]) -> bool:
-        """Save x_0, which is in the workspace, beside what is stored; return False where it fits nowhere."""
-        initial = self._together(self._checkpoint.get_data)(0)
-        for tier, storage in enumerate(self._storages):
-            slots = range(min(storage.n_slots, len(stored) + 1))
-            slot = next((slot for slot in slots if Place(tier, slot) not in stored), None)
-            if slot is not None:
-                save = storage.save if self._team is None else self._team.guarded_save(storage)
-                with suppress(StorageFullError):
-                    save(slot, initial, 0)
-                    stored[Place(tier, slot)] = 0
-                    return True
-        return False
-
-    def _restore_turn(self, journal: Journal) -> None:
-        """Put back what the forward sweep has left."""
-        state = self._checkpoint.get_data_location(self._n_timesteps)
-        journal.restore_turn([*state, *arrays_of(self._resume_arrays)])
-
-    def _restore_arrays(self, journal: Journal, entry: Entry) -> None:
-        """Put back what the forward sweep was at."""
-        state = self._checkpoint.get_data_location(entry.position)
-        journal.restore(entry, [*state, *arrays_of(self._resume_arrays)])
-
-    def _reload(self, journal: Journal, entry: Entry) -> Standing:
-        """Put back what the reverse sweep was at, and load a state from which it can go on."""
-        if entry.sweep == "reverse":
-            journal.restore(entry, arrays_of(self._resume_arrays))
-        stored, remaining = self._stored, entry.remaining
-        assert remaining is not None
-        self._entry = None
-        places = [place for place, t in stored.items() if t <= remaining]
-        if not places:
-            self._checkpoint.set_initial()
-            return Standing(stored, 0, 0, remaining)
-        place = max(places, key=stored.__getitem__)
-        t = stored[place]
-        self._storages[place.tier].load(place.slot, self._checkpoint.get_data_location(t), t)
-        return Standing(stored, t, t, remaining)
-
-    def _write_entry(self) -> None:
-        """Write where the run stands into the journal."""
-        assert self._journal is not None
-        assert self._course is not None
-        standing = self._course.standing
-        if standing.remaining is None:
-            position = standing.position
-            self._journal.write("forward", position, None, self._together(self._state_and_arrays)(position))
-        else:
-            arrays = self._together(arrays_of)(self._resume_arrays)
-            self._journal.write("reverse", 0, standing.remaining, arrays)
-
-    def _write_turn(self, journal: Journal) -> None:
-        """Write what the forward sweep has left into the journal."""
-        assert self._course is not None
-        self._course.carried_out()
-        journal.write_turn(self._together(self._state_and_arrays)(self._n_timesteps))
-        # What the arrays hold when the reverse sweep begins is the user's to say.
-        journal.write("turned", self._n_timesteps, self._n_timesteps, [])
-
-    def _state_and_arrays(self, t: int) -> list[npt.NDArray[Any]]:
-        """Return the arrays of x_t, which is in the workspace, and those that the operators change."""
-        return [*self._checkpoint.get_data(t), *arrays_of(self._resume_arrays)]
-
-    def _save_again(self, storage: Storage, save: Callable[..., int], *arguments: Any) -> int | None:
-        """Save a snapshot that did not fit once the bytes that only the journal's entry needs are free."""
-        journal = self._journal
-        if journal is None or journal.storage is not storage:
-            return None
-        deferred = journal.storage.deferred
-        if self._team is not None:
-            (deferred,) = (bool(value) for value in self._team.greatest([int(deferred)]))
-        if not deferred:
-            return None
-        self._write_entry()
-        try:
-            return save(*arguments)
-        except StorageFullError:
-            return None
 
     def _put_initial_state(self) -> None:
         """Re-create a free initial state: an earlier shot left its last state in the workspace."""
@@ -953,7 +776,7 @@ class Revolver:
         forward_kind, reverse_kind, load_kind, save_kind = Kind.FORWARD, Kind.REVERSE, Kind.LOAD, Kind.SAVE
         forward, reverse = self._fwd_operator.apply, self._rev_operator.apply
         checkpoint, storages, observer = self._checkpoint, self._storages, self._observer
-        set_initial, course = checkpoint.set_initial, self._course
+        set_initial, course, resuming = checkpoint.set_initial, self._course, self._resuming
         state_content = Content.STATE
         state, step_data = checkpoint.get_data, checkpoint.get_step_data
         state_location, step_data_location = checkpoint.get_data_location, checkpoint.get_step_data_location
@@ -1011,7 +834,9 @@ class Revolver:
                 except StorageFullError as error:
                     if course is None:
                         raise
-                    again = self._save_again(storages[tier], saves[tier], slot, arrays, t, content)
+                    again = None
+                    if resuming is not None:
+                        again = resuming.save_again(storages[tier], saves[tier], slot, arrays, t, content)
                     if again is None:
                         course.no_room(error)
                         continue
@@ -1030,21 +855,6 @@ class Revolver:
                 )
         if last is not None:
             raise ScheduleError(f"the schedule ends {_before(last)}; it is not a valid schedule")
-
-
-def _checked_arrays(resume: object, arrays: Arrays | None) -> Arrays:
-    """Return the arrays that a journal keeps; raise where they are missing, or no arrays."""
-    if resume is None:
-        if arrays is not None:
-            raise ValueError("resume_arrays= is of no use without resume=, the directory of the journal")
-        return ()
-    if arrays is None:
-        raise TypeError(
-            "resume= needs resume_arrays=, all arrays that the operators change besides the state: "
-            "adjoint fields, gradients, receivers; without them the gradient would be wrong. Give [] "
-            "where there are none"
-        )
-    return arrays if callable(arrays) else arrays_of(arrays)
 
 
 def _before(last: Kind | None) -> str:
