@@ -107,12 +107,10 @@ def threads_of(threads: int) -> dict[str, str]:
 
 def predicted_seconds(plan, costs) -> float:
     """Return what a plan's schedule takes by its formula, with costs that were measured in the same run."""
-    from pyrevolve.planning import INTERFERENCE  # which an interpreter with 2.2.8 does not have
-
     if not plan.overlapped:
         return plan.schedule.makespan(costs)
     time_of = plan.schedule.overlap(costs)
-    return time_of.seconds + INTERFERENCE * time_of.hidden
+    return time_of.seconds + costs.interference * time_of.hidden
 
 
 def load_acoustic():

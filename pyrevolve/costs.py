@@ -30,6 +30,10 @@ class Costs:
         Copying one state into a slot [s], finite, >= 0: one number for RAM, or one for each tier, RAM first.
     load : float or sequence of float
         Copying one state back from a slot [s], finite, >= 0: likewise.
+    interference : float
+        By what part of the time of transfers that run beside them timesteps get slower, finite, >= 0: such
+        transfers take memory bandwidth, and for checksums a processor. The default is typical of two
+        processors; `measure_costs` finds out where it is given a directory.
 
     Raises
     ------
@@ -40,7 +44,7 @@ class Costs:
 
     Notes
     -----
-    The predicted time of a schedule is
+    The predicted time of a schedule that waits for every copy is
 
         T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
 
@@ -62,6 +66,7 @@ class Costs:
     reverse_call: float = 0.0
     save: float | tuple[float, ...] = 0.0
     load: float | tuple[float, ...] = 0.0
+    interference: float = 0.2
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -70,6 +75,8 @@ class Costs:
                 if not value:
                     raise ValueError(f"{field.name} must have a number for each tier, got {value!r}")
                 seconds: object = tuple(_seconds(field.name, number) for number in value)
+            elif field.name == "interference":
+                seconds = _number(field.name, value)
             else:
                 seconds = _seconds(field.name, value)
             object.__setattr__(self, field.name, seconds)

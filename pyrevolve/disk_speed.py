@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from io import FileIO
 from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arguments import index
 from .crevolve import Arena
 from .errors import StorageError
+from .storage.checksums import choose_checksum
 from .storage.file import BLOCK, drop_pages, go_direct, whole
 
-__all__ = ["DiskSpeed", "measure_disk"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["DiskSpeed", "Transfers", "measure_disk"]
 
 _LOG = logging.getLogger("pyrevolve.measuring")
 
@@ -114,18 +123,11 @@ def measure_disk(state_bytes: int, directory: str | os.PathLike[str] | None = No
     if nbytes < 0:
         raise ValueError(f"state_bytes must be >= 0, got {nbytes}")
     where = tempfile.gettempdir() if directory is None else os.fspath(directory)
-    padded = max(1, -(-nbytes // BLOCK)) * BLOCK
-    piece = min(padded, _PIECE)
-    try:
+    padded, piece = _sizes(nbytes)
+    with _reported(where, piece):
         size = min(_FILE, shutil.disk_usage(where).free // 2)
         with tempfile.TemporaryFile(dir=where, buffering=0) as file:
             writes, reads, direct = _transfer(file, piece, max(1, size // piece))
-    except OSError as error:
-        raise StorageError(
-            f"cannot measure the disk of {where!r}: {error}; give a directory that exists and may be "
-            f"written, on a disk with {2 * _LEAST_PIECES * piece} bytes free",
-            "disk",
-        ) from error
     scale = padded / piece
     speed = DiskSpeed(
         write=statistics.median(writes) * scale,
@@ -136,6 +138,106 @@ def measure_disk(state_bytes: int, directory: str | os.PathLike[str] | None = No
     )
     _LOG.info("%s", speed)
     return speed
+
+
+class Transfers:
+    """Writes to a disk and reads from it, with checksums, on a thread until the end of the ``with`` block.
+
+    Parameters
+    ----------
+    state_bytes : int
+        Size of one state, >= 0.
+    directory : path, optional
+        As of `measure_disk`.
+
+    Raises
+    ------
+    StorageError
+        As from `measure_disk`.
+    """
+
+    def __init__(self, state_bytes: int, directory: str | os.PathLike[str] | None = None) -> None:
+        self._where = tempfile.gettempdir() if directory is None else os.fspath(directory)
+        padded, self._piece = _sizes(state_bytes)
+        self._scale = padded / self._piece
+        self._arena = Arena(self._piece)
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+        self._seconds, self._moved = 0.0, 0
+        with _reported(self._where, self._piece):
+            self._file = tempfile.TemporaryFile(dir=self._where, buffering=0)  # noqa: SIM115
+        self._thread = threading.Thread(target=self._work, name="pyrevolve-transfers", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._file.close()
+
+    def seconds_per_state(self) -> float:
+        """Return what the transfer of one state took on average, after the ``with`` block.
+
+        Raises
+        ------
+        StorageError
+            A transfer failed.
+        """
+        with _reported(self._where, self._piece):
+            if self._error is not None:
+                raise self._error
+        return self._seconds / self._moved * self._scale
+
+    def _work(self) -> None:
+        try:
+            buffer = memoryview(self._arena)
+            buffer[:] = np.random.default_rng().bytes(self._piece)
+            direct = go_direct(self._file.fileno(), buffer[:BLOCK])
+            checksum = choose_checksum(True)[1]
+            assert checksum is not None
+            for turn in itertools.count():
+                self._file.seek(0)
+                began = perf_counter()
+                for _ in range(_LEAST_PIECES):
+                    checksum([buffer])
+                    whole(lambda rest, done: self._file.write(rest), buffer)
+                if not direct:
+                    os.fsync(self._file.fileno())
+                    drop_pages(self._file.fileno())
+                self._file.seek(0)
+                for _ in range(_LEAST_PIECES):
+                    whole(lambda rest, done: self._file.readinto(rest), buffer)
+                    checksum([buffer])
+                if turn:  # the first time, the file grows
+                    self._seconds += perf_counter() - began
+                    self._moved += 2 * _LEAST_PIECES
+                    if self._ended.is_set():
+                        return
+        except BaseException as error:
+            self._error = error
+
+
+def _sizes(state_bytes: int) -> tuple[int, int]:
+    """Return the bytes of a state in whole blocks, and of the pieces in which it is transferred."""
+    padded = max(1, -(-state_bytes // BLOCK)) * BLOCK
+    return padded, min(padded, _PIECE)
+
+
+@contextlib.contextmanager
+def _reported(where: str, piece: int) -> Iterator[None]:
+    """Say of which disk an error is."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot measure the disk of {where!r}: {error}; give a directory that exists and may be "
+            f"written, on a disk with {2 * _LEAST_PIECES * piece} bytes free",
+            "disk",
+        ) from error
 
 
 def _transfer(file: FileIO, piece: int, count: int) -> tuple[list[float], list[float], bool]:

@@ -16,11 +16,11 @@ from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
 from .compression import Compression, CompressionLike, as_compression
 from .cost_cache import remembered
 from .costs import CompressionCosts, Costs
-from .disk_speed import measure_disk
+from .disk_speed import Transfers, measure_disk
 from .schedules.offline import resolve_lag
 from .storage import MemoryStorage
 from .storage.slots import slot_nbytes
-from .team import Team
+from .team import Team, together
 
 __all__ = [
     "measure_compression",
@@ -74,7 +74,7 @@ def measure_costs(
         1000.
     directory : path, optional
         A directory on a disk that is to be the second tier: what `measure_disk` finds there is added to
-        `save` and `load`. None: RAM only.
+        `save` and `load`, and `interference` is measured too. None: RAM only.
     threads : int, optional
         Threads for a copy, as for `MemoryStorage`.
     cache : str, optional
@@ -110,8 +110,8 @@ def measure_costs(
 
     Notes
     -----
-    Takes about a second, and two for the disk; where few timesteps take longer than that, ten seconds or one
-    round of about eight calls. First calls are not counted: they may compile, or touch memory. Each round
+    Takes about a second, three more for the disk; where few timesteps take longer than that, ten seconds or
+    one round of about eight calls. First calls are not counted: they may compile, or touch memory. Each round
     loads a state, runs forward, saves, and reverses, so that every part finds the caches as it does in a
     real run. With a window of 1 every reverse call has one timestep, and what the call costs is counted as
     the timestep's.
@@ -327,10 +327,20 @@ def measure_with_disk(
     def measure_all() -> Costs:
         if directory is None:
             return measure()
-        disk = (measure_disk if team is None else team.guarded(measure_disk))(state_bytes, directory)
+        disk = together(team, measure_disk)(state_bytes, directory)
         costs = measure()
+        # Once more, with transfers beside it all of the time.
+        with together(team, Transfers)(state_bytes, directory) as transfers:
+            beside = measure()
+        moved = together(team, transfers.seconds_per_state)()
+        alone, slower = (each.forward_step + each.reverse_step for each in (costs, beside))
+        lost = max(0.0, 1.0 - alone / slower) * moved if slower else 0.0  # with each state
         return dataclasses.replace(
-            costs, save=(costs.save_at(0), disk.write), load=(costs.load_at(0), disk.read)
+            costs,
+            save=(costs.save_at(0), disk.write),
+            load=(costs.load_at(0), disk.read),
+            # One processor's work cannot cost more than to wait for it: the rest is of other programs.
+            interference=min(1.0, lost / (0.5 * (disk.write + disk.read))),
         )
 
     if cache is None:

@@ -28,10 +28,6 @@ _MOST_TABLE_WORK = 600_000_000
 #: are looked for, and where those on disk are too.
 _FINELY, _COARSELY = 2**0.25, 2.0
 
-#: Transfers that run beside timesteps take memory bandwidth and, for checksums, a core from them: by so much
-#: of their time the timesteps get slower (measured on two cores, 0.17 to 0.24 in three dimensions).
-INTERFERENCE = 0.2
-
 #: Shares of the memory for snapshots that bare ones are tried with, where others are compressed.
 _SHARES = (0.25, 0.5, 0.75)
 
@@ -366,7 +362,7 @@ class _Search:
                 buffers=max(1, self.buffers),
                 write=write + waited * staged.save,
                 read=read + waited * staged.load,
-                interference=INTERFERENCE if overlapped else 0.0,
+                interference=self.costs.interference if overlapped else 0.0,
                 **search,
             )
             if choice.window and choice.counts is not None:

@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from pyrevolve import (
     Checkpoint,
     Costs,
+    DiskSpeed,
     Operator,
     StorageError,
     cost_cache,
@@ -24,6 +26,7 @@ from pyrevolve import (
     measuring,
     plan,
 )
+from pyrevolve.disk_speed import Transfers
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at what Linux tells of a process")
 
@@ -421,6 +424,69 @@ def test_a_disk_is_the_second_tier(tmp_path):
     assert costs.load_at(1) > 0
     chosen = plan(20, state_bytes=288, window_slice_bytes=8, memory="1 kB", costs=costs)
     assert chosen.predicted_seconds > 0
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("nbytes", [0, 100_000])
+def test_transfers_go_on_until_the_end(monkeypatch, tmp_path, nbytes, direct):
+    if not direct:
+        if sys.platform != "linux":
+            pytest.skip("needs Linux's fcntl")
+        without_direct_io(monkeypatch)
+    before = threading.active_count()
+    with Transfers(nbytes, tmp_path) as transfers:
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+    assert transfers.seconds_per_state() > 0
+    assert not list(tmp_path.iterdir())
+
+
+@linux
+def test_transfers_that_fail(tmp_path):
+    import resource
+
+    with pytest.raises(StorageError, match="missing"):
+        Transfers(4096, tmp_path / "missing")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with Transfers(1 << 17, tmp_path) as transfers:
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(StorageError, match=r"cannot measure the disk of .*; give a directory"):
+        transfers.seconds_per_state()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("slower", "moved", "expected"), [(2.0, 3.6, 0.6), (1.0, 3.6, 0.0), (4.0, 9.0, 1.0)])
+def test_interference_is_what_timesteps_lose_to_transfers(
+    monkeypatch, tmp_path, clock, slower, moved, expected
+):
+    chain = Chain(window=3, clock=clock, forward=(2.0, 0.0), reverse=(3.0, 0.0))
+
+    class Beside:
+        def __init__(self, state_bytes, directory):
+            pass
+
+        def __enter__(self):
+            chain.costs = {name: (step * slower, call) for name, (step, call) in chain.costs.items()}
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def seconds_per_state(self):
+            return moved
+
+    speed = DiskSpeed(write=2.0, read=4.0, direct=True, directory=str(tmp_path), state_bytes=8)
+    monkeypatch.setattr(measuring, "measure_disk", lambda *arguments: speed)
+    monkeypatch.setattr(measuring, "Transfers", Beside)
+    costs = chain.measure(directory=tmp_path)
+    assert (costs.forward_step, costs.reverse_step) == (pytest.approx(2.0), pytest.approx(3.0))
+    assert (costs.save_at(1), costs.load_at(1)) == (2.0, 4.0)
+    # (1 - 1 / slower) of the time of a transfer, beside the 3 s that one takes alone.
+    assert costs.interference == pytest.approx(expected)
 
 
 # --- what is kept -------------------------------------------------------------------------------------------

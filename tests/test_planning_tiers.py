@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pyrevolve import AsyncTwoTier, BudgetError, Costs, Multistage, Revolve, plan, plan_curve
 from pyrevolve.costs import RELATIVE_COSTS_WITH_DISK
-from pyrevolve.planning import INTERFERENCE
 
 #: What lies on disk takes whole blocks, so budgets are told in them.
 BLOCK = 4096
@@ -96,7 +95,7 @@ def test_every_plan_tells_what_its_schedule_does(n, memory, disk, read, free, ra
         assert padded == counts_of(choice)
         if choice.overlapped:
             time = schedule.overlap(rates)
-            assert choice.predicted_seconds == pytest.approx(time.seconds + INTERFERENCE * time.hidden)
+            assert choice.predicted_seconds == pytest.approx(time.seconds + rates.interference * time.hidden)
             assert choice.predicted_wait == pytest.approx(time.write_wait + time.read_wait)
         else:
             # What a storage that writes behind the run does not hide is the copy to and from its buffer.
@@ -131,7 +130,7 @@ def all_two_tier(n, memory, disk, lookback, lag, rates, *, overlap):
                     yield schedule.makespan(rates)
                 elif tiers[1].loads <= tiers[1].saves:
                     time = schedule.overlap(rates)
-                    yield time.seconds + INTERFERENCE * time.hidden
+                    yield time.seconds + rates.interference * time.hidden
 
 
 @settings(max_examples=12)

@@ -359,7 +359,7 @@ def test_what_is_no_costs_is_a_type_error(schedule):
 
 
 @pytest.mark.parametrize(
-    "name", ["forward_step", "reverse_step", "forward_call", "reverse_call", "save", "load"]
+    "name", ["forward_step", "reverse_step", "forward_call", "reverse_call", "save", "load", "interference"]
 )
 @pytest.mark.parametrize(
     ("bad", "error"),

@@ -16,6 +16,7 @@ __all__ = ["GivenCosts", "add_cost_options", "given_costs"]
 
 _DURATIONS = ("forward_step", "reverse_step", "forward_call", "reverse_call")
 _TRANSFERS = ("save", "load")
+_SHARE = "interference"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,8 @@ def add_cost_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="JSON object with the same names in seconds (forward_step, ..., save and load a number or a "
-        'list), or one that has such an object under "costs"; options go before it',
+        'list, and interference, see pyrevolve.Costs), or one that has such an object under "costs"; '
+        "options go before it",
     )
 
 
@@ -174,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if isinstance(found, dict) and "costs" in found:
         found = found["costs"]
-    names = (*_DURATIONS, *_TRANSFERS)
+    names = (*_DURATIONS, *_TRANSFERS, _SHARE)
     if not isinstance(found, dict) or not set(found) <= set(names):
         raise ValueError(
             f"{path} must hold a JSON object with some of {', '.join(names)}, got {found!r:.200}"
@@ -182,5 +184,6 @@ def _read(path: Path) -> dict[str, Any]:
     for name, value in found.items():
         numbers = _per_tier(value) if name in _TRANSFERS else (value,)
         if not numbers or not all(type(number) in (int, float) for number in numbers):
-            raise ValueError(f"{path}: {name} must be a number of seconds, got {value!r:.200}")
+            what = "a number" if name == _SHARE else "a number of seconds"
+            raise ValueError(f"{path}: {name} must be {what}, got {value!r:.200}")
     return found

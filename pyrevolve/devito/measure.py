@@ -57,7 +57,7 @@ def measure_costs(
 
     Notes
     -----
-    Takes about a second, longer where few timesteps do, and two more with a disk. All arrays that the
+    Takes about a second, longer where few timesteps do, and three more with a disk. All arrays that the
     operators write are put back as they were; the forward fields are zero afterwards.
     """
 
