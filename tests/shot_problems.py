@@ -7,6 +7,8 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
+
 
 class Numbers:
     """Shots are numbers."""
@@ -44,6 +46,40 @@ class Recorder:
 
     def close(self):
         self.closed += 1
+
+
+class Reusing:
+    """Returns arrays that the next shot overwrites, as the data of a field are."""
+
+    def __init__(self, memory):
+        self.gradient = np.zeros(100_000)
+
+    def both(self, shot):
+        self.gradient[:] = shot
+        return shot, self.gradient
+
+
+class Panic(BaseException):
+    """What a library raises that is no Exception."""
+
+
+class Odd:
+    """Raises and returns what nobody expects."""
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def panics(self, shot):
+        raise Panic(shot)
+
+    def stops(self, shot):
+        raise StopIteration(shot)
+
+    def same(self, result, shot):
+        return result
+
+    def pair_or_number(self, first, shot):
+        return (shot, shot) if shot == first else shot
 
 
 class Leaving:

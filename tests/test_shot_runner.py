@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import shot_problems
-from shot_problems import Numbers, Recorder
+from shot_problems import Numbers, Odd, Recorder, Reusing
 
 from pyrevolve.inversion import ShotRunner
 
@@ -67,6 +67,41 @@ def test_results_of_different_shape_are_refused():
     runner = ShotRunner(lambda memory: Recorder([np.ones(3), np.ones(1)]), range(2), memory=0)
     with runner, pytest.raises(ValueError, match=r"shape \(1,\), those before \(3,\)"):
         runner.sum("give")
+
+
+def test_results_may_be_arrays_that_the_next_shot_overwrites():
+    shots = [float(shot) for shot in range(1, 41)]
+    with ShotRunner(Reusing, shots, memory=0) as runner:
+        assert runner.sum("both")[1][0] == 820.0
+        assert [gradient[0] for _, gradient in runner.map("both")] == shots
+
+
+@pytest.mark.parametrize(
+    "result", [None, "2", {"misfit": 1.0}, np.array(["2"]), np.ma.masked_array([1.0], [True]), object()]
+)
+def test_results_that_cannot_be_added_are_named(result):
+    with ShotRunner(Odd, [1.0, 2.0], memory=0) as runner:
+        with pytest.raises(TypeError, match=r"same\(\) of shot 0 must return a number, .*; got "):
+            runner.sum("same", result)
+        with pytest.raises(TypeError, match=r"same\(\) of shot 0 of those given must return a number"):
+            runner.sum("same", result, shots=[2.0])
+        assert len(runner.map("same", result)) == 2
+
+
+def test_tuples_and_numbers_are_not_mixed():
+    with ShotRunner(Odd, [1.0, 2.0], memory=0) as runner:
+        with pytest.raises(TypeError, match="always a tuple"):
+            runner.sum("pair_or_number", 1.0)
+        with pytest.raises(ValueError, match="has 2 parts, those before no parts"):
+            runner.sum("pair_or_number", 2.0)
+
+
+def test_stopped_iteration_is_an_error_of_the_shot():
+    with (
+        ShotRunner(Odd, [1.0], memory=0) as runner,
+        pytest.raises(RuntimeError, match=r"stops\(\) of shot 0, in this process, raised StopIteration"),
+    ):
+        runner.sum("stops")
 
 
 def test_problem_is_made_once_with_the_budget_and_closed():
@@ -228,6 +263,46 @@ def test_exception_on_a_worker_passes_through_and_the_runner_goes_on(client):
         if hasattr(caught.value, "add_note"):
             assert caught.value.__notes__[0].startswith("fails_at() of shot 3, in tcp://")
         assert runner.sum("number", 0) == in_order(SHOTS)
+
+
+@pytest.mark.processes
+def test_results_of_workers_may_be_arrays_that_the_next_shot_overwrites(client):
+    shots = [float(shot) for shot in range(1, 41)]
+    with ShotRunner(Reusing, shots, client=client, memory=0) as runner:
+        assert [runner.sum("both")[1][0] for _ in range(3)] == [820.0] * 3
+        assert [gradient[0] for _, gradient in runner.map("both")] == shots
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("method", "said"), [("panics", "raised Panic"), ("stops", "raised StopIteration")])
+def test_what_is_no_exception_is_not_waited_for(method, said, client):
+    with ShotRunner(Odd, SHOTS, client=client, memory=0) as runner:
+        with pytest.raises(RuntimeError, match=said):
+            runner.sum(method)
+        assert runner.sum("same", 1.0) == len(SHOTS)
+
+
+@pytest.mark.processes
+def test_closed_while_workers_compute(client):
+    runner = ShotRunner(Numbers, SHOTS * 4, client=client, memory=0, on_shot=lambda *_: runner.close())
+    with pytest.raises(ValueError, match="closed meanwhile"):
+        runner.map("slow_number", 0)
+
+
+@pytest.mark.processes
+def test_runner_outlives_its_cluster():
+    distributed = pytest.importorskip("distributed", reason='needs Dask: pip install "pyrevolve[dask]"')
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        late = ShotRunner(Numbers, SHOTS, client=client, memory=0)
+        assert late.sum("number", 0) == in_order(SHOTS)
+        runner = ShotRunner(Numbers, SHOTS * 4, client=client, memory=0, on_shot=lambda *_: cluster.close())
+        with pytest.raises(RuntimeError, match="Dask gave up shot"):
+            runner.map("slow_number", 0)
+        runner.close()
+    late.close()
 
 
 @pytest.mark.processes

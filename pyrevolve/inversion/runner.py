@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ class ShotRunner:
 
     Notes
     -----
-    Results are added in the order of the shots and in float64, whoever computed them and whenever they came.
+    What a method returns is copied at once, so that it may be an array which the problem uses again. Results
+    are added in the order of the shots and in float64, whoever computed them and whenever they came.
     Where a shot's own result does not depend on the number of threads, sums agree bit for bit for any number
     of workers. Results that come before their turn are kept until then.
 
@@ -168,7 +170,7 @@ class ShotRunner:
         """
         chosen = self._shots if shots is None else _checked(shots)
         results: list[Any] = [None] * len(chosen)
-        for index, result in self._results(method, arguments, chosen):
+        for index, result in self._results(method, arguments, chosen, shots):
             results[index] = result
         return results
 
@@ -192,8 +194,10 @@ class ShotRunner:
 
         Raises
         ------
+        TypeError
+            The method returns something else.
         ValueError
-            The runner is closed, or there are no shots.
+            The runner is closed, there are no shots, or what they return differs in shape.
         Exception
             Whatever a problem raises, with a note that names the shot (Python 3.11 and newer); the others are
             given up.
@@ -202,10 +206,10 @@ class ShotRunner:
         early: dict[int, Any] = {}
         turn = 0
         chosen = self._shots if shots is None else _checked(shots)
-        for index, result in self._results(method, arguments, chosen):
+        for index, result in self._results(method, arguments, chosen, shots):
             early[index] = result
             while turn in early:
-                total = _add(total, early.pop(turn))
+                total = _add(total, early.pop(turn), f"{method}() of {_name(turn, shots)}")
                 turn += 1
         return total
 
@@ -233,15 +237,16 @@ class ShotRunner:
             raise ValueError("this ShotRunner is closed; make a new one")
 
     def _results(
-        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+        self, method: str, arguments: Sequence[Any], chosen: Sequence[Any], given: Sequence[Any] | None
     ) -> Iterator[tuple[int, Any]]:
         """Yield every shot's number and result, in the order in which they come."""
         self._check_open()
-        results = self._backend.run(method, arguments, shots)
+        names = [_name(index, given) for index in range(len(chosen))]
+        results = self._backend.run(method, arguments, chosen, names)
         with contextlib.closing(results):
             for done, (index, result) in enumerate(results, start=1):
                 if self._on_shot is not None:
-                    self._on_shot(done, len(shots))
+                    self._on_shot(done, len(chosen))
                 yield index, result
 
 
@@ -249,7 +254,7 @@ class _Backend(Protocol):
     """Who computes shots."""
 
     def run(
-        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any], names: Sequence[str]
     ) -> Generator[tuple[int, Any], None, None]:
         """Yield numbers and results; closing the generator gives up what is not done."""
 
@@ -282,8 +287,8 @@ class Holder:
         self._closed = False
         self._shots = 0
 
-    def call(self, method: str, arguments: Sequence[Any], shot: Any, index: int) -> Any:
-        """Compute one shot."""
+    def call(self, method: str, arguments: Sequence[Any], shot: Any, name: str) -> Any:
+        """Compute one shot; what it returns belongs to nobody else."""
         with self._lock:
             try:
                 if self._closed:
@@ -291,10 +296,13 @@ class Holder:
                 if self._made is None:
                     budget, resident = self._budget(), resident_memory()
                     self._made = self._make(budget), budget, resident
-                result = getattr(self._made[0], method)(*arguments, shot)
+                # Copied while nobody else computes: it may be an array that the next shot overwrites.
+                result = _copied(getattr(self._made[0], method)(*arguments, shot))
+            except StopIteration as error:  # which would mean something else to those who pass it on
+                raise RuntimeError(f"{method}() of {name}, in {self._name}, raised {error!r}") from error
             except Exception as error:
                 if hasattr(error, "add_note"):  # Python 3.11 and newer.
-                    error.add_note(f"{method}() of shot {index}, in {self._name}")
+                    error.add_note(f"{method}() of {name}, in {self._name}")
                 raise
             self._shots += 1
             return result
@@ -324,10 +332,10 @@ class _InProcess:
         self._holder = Holder(make, default_budget if budget is None else lambda: budget, "this process")
 
     def run(
-        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any], names: Sequence[str]
     ) -> Generator[tuple[int, Any], None, None]:
-        for index, shot in enumerate(shots):
-            yield index, self._holder.call(method, arguments, shot, index)
+        for index, (shot, name) in enumerate(zip(shots, names, strict=True)):
+            yield index, self._holder.call(method, arguments, shot, name)
 
     def workers(self) -> list[Worker]:
         worker = self._holder.worker()
@@ -345,18 +353,41 @@ def _checked(shots: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _add(total: Any, result: Any) -> Any:
+def _name(index: int, given: Sequence[Any] | None) -> str:
+    """Return what a shot is called in errors; `given` are the shots that were asked for, None: all."""
+    return f"shot {index}" if given is None else f"shot {index} of those given"
+
+
+def _copied(result: Any) -> Any:
+    """Return a copy of what a shot has come to."""
+    if isinstance(result, np.ma.MaskedArray):
+        return result.copy()
+    if isinstance(result, np.ndarray):  # a field's data, which is more than an array, becomes one
+        return np.array(result)
+    if isinstance(result, tuple):
+        parts = [_copied(part) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
+    return copy.deepcopy(result)
+
+
+def _add(total: Any, result: Any, name: str) -> Any:
     """Return a sum with one more result in it; `total` is None before the first, and may be changed."""
     if isinstance(result, tuple):
         parts = (None,) * len(result) if total is None else total
-        if len(parts) != len(result):
-            raise ValueError(f"a shot's result has {len(result)} parts, those before {len(parts)}")
-        return tuple(_add(one, other) for one, other in zip(parts, result, strict=True))
+        if not isinstance(parts, tuple) or len(parts) != len(result):
+            what = f"{len(parts)} parts" if isinstance(parts, tuple) else "no parts"
+            raise ValueError(f"the result of {name} has {len(result)} parts, those before {what}")
+        return tuple(_add(one, other, name) for one, other in zip(parts, result, strict=True))
     values = np.asarray(result)
+    if values.dtype.kind not in "biufc" or isinstance(result, np.ma.MaskedArray) or isinstance(total, tuple):
+        raise TypeError(
+            f"{name} must return a number, an array of numbers, or always a tuple of these, to be added; got "
+            f"{type(result).__name__}"
+        )
     values = values.astype(np.result_type(values, np.float64), copy=total is None)
     if total is None:
         return values if values.ndim else values[()].item()
     if np.shape(total) != values.shape:
-        raise ValueError(f"a shot's result has the shape {values.shape}, those before {np.shape(total)}")
+        raise ValueError(f"the result of {name} has the shape {values.shape}, those before {np.shape(total)}")
     total += values if values.ndim else values[()].item()
     return total

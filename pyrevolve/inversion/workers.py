@@ -60,7 +60,7 @@ class DaskWorkers:
         client.register_plugin(ProblemPlugin(make, budget), name=self._token)
 
     def run(
-        self, method: str, arguments: Sequence[Any], shots: Sequence[Any]
+        self, method: str, arguments: Sequence[Any], shots: Sequence[Any], names: Sequence[str]
     ) -> Generator[tuple[int, Any], None, None]:
         """Yield numbers and results in the order in which they come."""
         call = f"{self._token}-{next(self._calls)}"
@@ -72,7 +72,7 @@ class DaskWorkers:
         ]
         futures = {
             self._client.submit(
-                _compute, self._token, method, shot, index, *shared, key=f"{call}-shot-{index}"
+                _compute, self._token, method, shot, names[index], *shared, key=f"{call}-shot-{index}"
             ): index
             for index, shot in enumerate(shots)
         }
@@ -85,14 +85,15 @@ class DaskWorkers:
                 index = futures.pop(future)
                 if future.cancelled():
                     raise RuntimeError(
-                        f"Dask gave up shot {index}: its tasks were cancelled, or the cluster was restarted"
+                        f"Dask gave up {names[index]}: its tasks were cancelled, or the cluster was restarted"
                     )
                 result = future.result()
                 # What has come here need not be computed again when the worker that did it dies.
                 future.release()
                 yield index, result
         finally:
-            self._client.cancel([*futures, *shared], force=True)
+            if self._connected:
+                self._client.cancel([*futures, *shared], force=True)
 
     def _next(self, done: queue.SimpleQueue[Any]) -> Any:
         """Return the next future that is done; raise where nobody is left who could compute it."""
@@ -116,8 +117,15 @@ class DaskWorkers:
         found = self._client.run(functools.partial(_tell, self._token), on_error="return")
         return [worker for _, worker in sorted(found.items()) if isinstance(worker, Worker)]
 
+    @property
+    def _connected(self) -> bool:
+        """Whether there is a cluster to talk to still; where it is closed, everything on it is."""
+        return self._client.status == "running" and self._client.scheduler is not None
+
     def close(self) -> None:
         """Close the problems."""
+        if not self._connected:
+            return
         try:
             self._client.unregister_worker_plugin(self._token)
         except (OSError, KeyError) as error:
@@ -173,9 +181,17 @@ def _itself(argument: Any) -> Any:
     return argument
 
 
-def _compute(token: str, method: str, shot: Any, index: int, *arguments: Any) -> Any:
+def _compute(token: str, method: str, shot: Any, name: str, *arguments: Any) -> Any:
     """Compute one shot, on a worker."""
-    return distributed.get_worker().plugins[token].holder.call(method, arguments, shot, index)
+    plugin = distributed.get_worker().plugins.get(token)
+    if plugin is None:
+        raise ValueError("the ShotRunner was closed meanwhile")
+    try:
+        return plugin.holder.call(method, arguments, shot, name)
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # with which Dask would wait for ever
+        raise RuntimeError(f"{method}() of {name} raised {error!r}") from error
 
 
 def _tell(token: str, dask_worker: Any) -> Worker | None:
