@@ -6,6 +6,7 @@ import concurrent.futures
 import csv
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 import pyrevolve
 from pyrevolve.cli import COMMANDS, main, reported
+from pyrevolve.cli.output import whole_file
 from pyrevolve.cli.quantities import (
     parse_count,
     parse_duration,
@@ -81,6 +83,19 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("plan 10 --shape 400x400 --memory -5MB", "got '-5MB'"),
         ("plan 0 --shape 400x400 --memory 5MB", "N must be >= 1"),
         ("plan 10 --shape 400x400 --memory 5MB --window 3", "unrecognized arguments: --window 3"),
+        (
+            "plan 9 --state-bytes 1MB --window-slice-bytes 1MB --memory 5MB --compression 4,1s,1s",
+            "seconds; give",
+        ),
+        ("plan 10 --shape 9x9 --memory 5MB --forward-step 1e305", "between 1e-15 and 1e12 seconds"),
+        ("plan 10 --shape 9x9 --memory 5MB --forward-step 1e-320", "between 1e-15 and 1e12 seconds"),
+        ("plan 10 --shape 9x9 --memory 5MB --dtype str", "number type"),
+        ("plan 10 --shape 9x9 --memory 5MB --dtype V0", "number type"),
+        ("plan 10 --shape 9x9 --memory 5MB --dtype M8[s]", "number type"),
+        ("plan 10 --shape 9x9 --memory 5MB --curve --points 1e6", "from 0 to 1000"),
+        ("show revolve 10 -s 2 --save 1Gb/s", "means bits"),
+        ("show revolve 10 -s 2 --save 1GB/s --forward-step 1", "no schedule knows"),
+        ("show revolve 10 -s 2 --width 1e30", "from 0 to 10000"),
         ("show revolve 10 -s 0", "show revolve: error: --snapshots must be >= 1"),
         ("show revolve 10 -s 2 --window 0", "--window must be >= 1"),
         ("show multistage 10 -s 0 --on-disk 0", "--snapshots and --on-disk are both 0"),
@@ -107,7 +122,6 @@ def test_nothing_given_is_wrong_and_shows_the_help(capsys):
         ("show revolve 10 -s 2 --period 3", "--period"),
         ("show revolve 10 -s 2 -o picture.bmp", ".html"),
         ("show hrevolve 10 --slots 1,2,3", "3 tiers"),
-        ("show mixed 5 -s 2 --save 2GB/s --forward-step 1ms", "--state-bytes"),
         ("show revolve 10 -s 2 -o nodir/picture.png", "no directory nodir"),
         ("doctor nonsense", "must be one of"),
         ("plan 10 --shape 4x4 --memory 1MB --compression 4", "a ratio and two times"),
@@ -133,6 +147,68 @@ def test_what_is_wrong_is_said_in_one_line_and_gives_2(arguments, said, capsys):
     assert ": error: " in line
     assert said in line
     assert printed.out == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", ["plan 10 --shape 9x9 --memory 1MB --json", "plan --help", "--version"])
+def test_a_full_disk_behind_standard_output(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyrevolve", *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot write to standard output" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes standard output as shells of POSIX do")
+def test_no_standard_output(tmp_path):
+    page = tmp_path / "a.html"
+    command = f"{sys.executable} -m pyrevolve show revolve 20 -s 3 -o {page} >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, f"written: {page}\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+@pytest.mark.parametrize(
+    "arguments", ["show revolve 20000 -s 20 -o a.html", "plan 900 --shape 99x99 --curve a.csv"]
+)
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(arguments, tmp_path):
+    import resource
+
+    name = arguments.rpartition(" ")[2]
+    (tmp_path / name).write_text("as it was")
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrevolve", *arguments.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "as it was"
+
+
+def test_what_is_no_file_is_written_to_itself(tmp_path):
+    target, link = tmp_path / "a", tmp_path / "b"
+    link.symlink_to(target)
+    with whole_file(link) as whole:
+        whole.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    with whole_file(pathlib.Path(os.devnull)) as whole:
+        assert whole == pathlib.Path(os.devnull)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_what_fails_gives_1(tmp_path, capsys):

@@ -15,6 +15,9 @@ pytest.importorskip("distributed", reason="needs Dask: pip install 'pyrevolve[da
 
 import numpy as np
 from mpi_launch import finish
+from pyrevolve.fwi import fwi
+
+from pyrevolve.cli import main as command
 
 pytestmark = [pytest.mark.devito, pytest.mark.processes]
 
@@ -110,6 +113,88 @@ def test_what_cannot_be_is_told_in_one_line_before_anything_is_simulated(argumen
     error = fails(*OTHER, "--output", str(tmp_path), *arguments)
     assert said in error
     assert not (tmp_path / "result.npz").exists()
+
+
+def complaint(capsys, *arguments):
+    """Return what the command says of what is wrong, without a process of its own."""
+    try:
+        status = command(["fwi", *arguments])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pyrevolve fwi: error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", ""], "must name a directory"),
+        (["--spacing", "1e300"], "--spacing must be between"),
+        (["--spacing", "1e-300"], "--spacing must be between"),
+        (["--smoothing", "1e300"], "--smoothing must be at most"),
+        (["--tn", "1e300"], "--tn must be <"),
+        (["--memory", "0"], "--memory must be >="),
+    ],
+)
+def test_extremes_are_told_too(arguments, said, tmp_path, capsys):
+    where = [] if "--output" in arguments else ["--output", str(tmp_path)]
+    assert said in complaint(capsys, *OTHER, *where, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_of_others_stay(tmp_path, capsys):
+    (tmp_path / "fwi.png").write_text("mine")
+    assert "--overwrite begins anew" in complaint(capsys, *OTHER, "--output", str(tmp_path))
+    assert (tmp_path / "fwi.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"misfits": ["a"]},
+        {"misfits": [0.0, 0.0]},
+        {"errors": [1.0]},
+        {"misfits": [], "errors": []},
+        {"model": np.ones((3, 3))},
+        {"model": np.full((31, 31), "2")},
+        {"model": np.full((31, 31), 2 + 0j)},
+        {"model": np.full((31, 31), np.nan)},
+    ],
+)
+def test_results_that_were_changed_are_not_gone_on_from(change, tmp_path, capsys):
+    experiment = fwi.prepare(fwi.parser().parse_args(OTHER))
+    kept = {"model": experiment.start, "misfits": [2.0, 1.0], "errors": [2.0, 1.0], **change}
+    np.savez(tmp_path / "result.npz", experiment=experiment.digest(), **kept)
+    said = complaint(capsys, *OTHER, "--output", str(tmp_path), "--resume")
+    assert "was changed since pyrevolve fwi wrote it" in said
+
+
+def test_results_that_were_damaged_are_not_gone_on_from(tmp_path, capsys):
+    path = tmp_path / "result.npz"
+    np.savez_compressed(
+        path, experiment="", model=np.random.default_rng(0).random(999), misfits=[], errors=[]
+    )
+    damaged = bytearray(path.read_bytes())
+    damaged[100:1500:7] = bytes(byte ^ 255 for byte in damaged[100:1500:7])
+    path.write_bytes(damaged)
+    assert "is damaged" in complaint(capsys, *OTHER, "--output", str(tmp_path), "--resume")
+
+
+def test_inversion_goes_on_where_nobody_reads_what_it_says(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "pyrevolve", "fwi", *OTHER, "--iterations", "1", "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("model")
+        process.stdout.close()
+        _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fwi.png", "result.npz"]
 
 
 def fails(*arguments):

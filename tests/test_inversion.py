@@ -134,9 +134,14 @@ def test_what_is_not_there_is_asked_for(problem):
     ):
         with pytest.raises(ValueError, match=told):
             problem.misfit_and_gradient(START, gather)
-    for velocity in (0 * START, -START, START * np.nan):
-        with pytest.raises(ValueError, match="vp must be finite and > 0"):
+    for velocity in (0 * START, -START, START * np.nan, START * 1e-30):
+        with pytest.raises(ValueError, match=r"vp must be finite and >= 0\.001"):
             problem.simulate(velocity, Gather(source, several))
+    for velocity in (START + 0j, START.astype(str)):
+        with pytest.raises(TypeError, match="vp must be real numbers"):
+            problem.simulate(velocity, Gather(source, several))
+    with pytest.raises(TypeError, match="direction must be real numbers"):
+        problem.born(START, DIRECTIONS[0] + 0j, Gather(source, several))
     for direction in (DIRECTIONS[0, 0], 1.0):
         with pytest.raises(ValueError, match="direction must have the shape"):
             problem.born(START, direction, Gather(source, several))
@@ -147,9 +152,15 @@ def test_what_is_not_there_is_asked_for(problem):
         {"spacing": 0.0},
         {"tn": float("inf")},
         {"f0": -1.0},
+        {"shape": 24},
+        {"shape": (9, 9.0)},
+        {"vmax": "4"},
+        {"layers": 1.5},
     ):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+        with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
             Survey(**{"shape": (9, 9), "spacing": 1.0, "tn": 1.0, "f0": 1.0, "vmax": 2.0, **wrong})
+    with pytest.raises(ValueError, match="tn must be <"):
+        AcousticShots(Survey((20, 20), 1.0, 1e30, 1.0, vmax=2.0), Gather(source, several))
 
 
 @pytest.mark.processes

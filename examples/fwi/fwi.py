@@ -27,6 +27,7 @@ import signal
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ except ImportError as error:
 from pyrevolve import PeerError
 from pyrevolve.budget import format_bytes, parse_bytes
 from pyrevolve.cli import reported
+from pyrevolve.cli.figures import save_figure
+from pyrevolve.cli.output import tell
 from pyrevolve.cli.parsing import Parser
 from pyrevolve.cli.quantities import argument, parse_file, parse_positive, parse_shape, parse_size
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
@@ -70,6 +73,12 @@ examples:
 what is written: fwi.png, and after every iteration result.npz with the arrays model, true and start [km/s],
 spacing [m], misfits and errors (one value per iteration, the start first), and what tells the experiment
 """
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a directory")
+    return Path(text)
 
 
 def parser() -> Parser:
@@ -181,7 +190,7 @@ def parser() -> Parser:
     output = result.add_argument_group("output")
     output.add_argument(
         "--output",
-        type=Path,
+        type=argument(_directory),
         default=Path("fwi-results"),
         metavar="DIR",
         help="where results go, default %(default)s",
@@ -240,13 +249,14 @@ def check(options: argparse.Namespace) -> None:
             raise ValueError(f"{useless} is of no use {why}")
     if options.output.exists() and not options.output.is_dir():
         raise ValueError(f"--output: {options.output} is no directory")
-    there = (options.output / "result.npz").is_file()
-    if options.resume and not there:
+    there = [name for name in ("result.npz", "fwi.png") if (options.output / name).exists()]
+    if options.resume and "result.npz" not in there:
         raise ValueError(f"--resume: there is no result.npz in {options.output} to go on from")
     if there and not options.resume and not options.overwrite:
+        goes_on = "--resume goes on from it, " if "result.npz" in there else ""
         raise ValueError(
-            f"{options.output} holds the result of another run: --resume goes on from it, --overwrite "
-            "begins anew, and --output names another directory"
+            f"{options.output} holds the {there[0]} of another run: {goes_on}--overwrite begins anew, and "
+            "--output names another directory"
         )
 
 
@@ -261,9 +271,17 @@ def prepare(options: argparse.Namespace) -> Experiment:
         true, name, spacing = generated_model_3d(options.size), "generated in 3D", options.spacing or 20.0
     else:
         true, name, spacing = generated_model(options.size), "generated", options.spacing or 20.0
+    if not 1e-3 <= spacing <= 1e6:
+        raise ValueError(f"--spacing must be between 1e-3 and 1e6 m, got {spacing:g}")
     f0 = options.f0 or float(f"{1000 * np.median(true[..., 0]) / (12 * spacing):.2g}")
     check_resolution(true, spacing, f0)
     true = true.astype(np.float64)
+    extent = (np.array(true.shape) - 1) * spacing
+    if options.smoothing > extent.max():
+        raise ValueError(
+            f"--smoothing must be at most the model's largest extent, {extent.max():g} m, got "
+            f"{options.smoothing:g}"
+        )
     start = smooth(true.astype(np.float32), max(3, round(options.smoothing / spacing))).astype(np.float64)
     low, high = options.bounds or (0.95 * true.min(), 1.05 * true.max())
     if not 0 < low <= start.min() <= start.max() <= high:
@@ -273,7 +291,6 @@ def prepare(options: argparse.Namespace) -> Experiment:
         )
     free = ~water(start)
     free[..., :4] = False  # Sources and receivers are here, where gradients are largest and tell least.
-    extent = (np.array(true.shape) - 1) * spacing
     if not free.any():
         raise ValueError(
             "the starting model is all water, of which nothing can change: a model needs more below"
@@ -464,10 +481,7 @@ class Progress:
             all_of_them = self._iterations.total + len(inversion.misfits) - 1 - self._done
             left = (time.perf_counter() - self._began) / self._done * (self._iterations.total - self._done)
             text = ", ".join(f"{name} {value}" for name, value in said.items())
-            print(
-                f"iteration  {len(inversion.misfits) - 1:3d} of {all_of_them}: {text}, {left:.0f} s left",
-                flush=True,
-            )
+            tell(f"iteration  {len(inversion.misfits) - 1:3d} of {all_of_them}: {text}, {left:.0f} s left")
 
     def close(self) -> None:
         """Take the bars away."""
@@ -535,14 +549,16 @@ def run(options: argparse.Namespace) -> int:
 
     def say(text: str) -> None:
         if first:
-            print(text, flush=True)
+            tell(text)
 
     began = time.perf_counter()
     in_step(comm, functools.partial(check, options))
     experiment = prepare(options)
     kept = read_result(options.output, experiment) if options.resume else None
     true, survey = experiment.true, experiment.survey
-    memory = options.memory or parse_bytes("20 MiB" if true.ndim == 2 else "500 MiB")
+    memory = options.memory
+    if memory is None:
+        memory = parse_bytes("20 MiB" if true.ndim == 2 else "500 MiB")
     say(
         f"model      {experiment.name}: {' x '.join(map(str, true.shape))} points of {survey.spacing:g} m, "
         f"{true.min():.2f} to {true.max():.2f} km/s"
@@ -648,13 +664,26 @@ def read_result(directory: Path, experiment: Experiment) -> tuple[np.ndarray, li
     path = directory / "result.npz"
     try:
         with np.load(path) as kept:
-            digest, model = str(kept["experiment"]), np.array(kept["model"])
-            misfits, errors = list(kept["misfits"]), list(kept["errors"])
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} was not written by pyrevolve fwi; choose another --output") from error
+            digest = str(kept["experiment"])
+            model, misfits, errors = (np.array(kept[name]) for name in ("model", "misfits", "errors"))
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is damaged, or was not written by pyrevolve fwi; choose another --output"
+        ) from error
     if digest != experiment.digest():
         raise ValueError(f"{path} is of another model or other shots; choose another --output")
-    return model, misfits, errors
+    whole = (
+        all(array.dtype == np.float64 and np.isfinite(array).all() for array in (model, misfits, errors))
+        and model.shape == experiment.true.shape
+        and misfits.shape == errors.shape == (len(misfits),)
+        and len(misfits) > 0
+        and misfits[0] > 0
+        and errors[0] > 0
+        and min(misfits.min(), errors.min()) >= 0
+    )
+    if not whole:
+        raise ValueError(f"{path} was changed since pyrevolve fwi wrote it; choose another --output")
+    return model, misfits.tolist(), errors.tolist()
 
 
 def draw(
@@ -726,7 +755,7 @@ def draw(
     axis.set(title=f"The same shot, receiver {trace + 1}", xlabel="time [s]", ylabel="pressure [a.u.]")
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path, dpi=100)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NamedTuple, cast
 
 from .. import __version__
+from .output import discard_output
 from .parsing import TRACEBACK_VARIABLE, Parser, WrongError
 
 __all__ = ["main", "reported"]
@@ -150,10 +151,9 @@ def reported(prog: str, run: Callable[[], int]) -> int:
             with _heeding_sigterm():
                 return run()
         finally:
-            # Here, where a closed pipe can be dealt with, and not when the interpreter ends.
-            sys.stdout.flush()
+            _flush()
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return 0
     except _Terminated:
         print("terminated", file=sys.stderr)
@@ -205,9 +205,13 @@ def _tolerate_narrow_encodings() -> None:
         reconfigure(errors="replace")
 
 
-def _discard_output() -> None:
-    """Send what is left to print nowhere: who read it has closed the pipe, which is no failure."""
-    # The interpreter flushes standard output once more when it ends.
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+def _flush() -> None:
+    """Write what was printed now, when an error can be told, and not when the interpreter ends."""
+    if sys.stdout is not None:  # which it is where the process was started without one
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            discard_output()
+            raise OSError(error.errno, f"cannot write to standard output: {error.strerror}") from error

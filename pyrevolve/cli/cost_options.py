@@ -172,8 +172,8 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the costs: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read: {error}") from None
     if isinstance(found, dict) and "costs" in found:
         found = found["costs"]
     names = (*_DURATIONS, *_TRANSFERS, _SHARE)
@@ -183,7 +183,7 @@ def _read(path: Path) -> dict[str, Any]:
         )
     for name, value in found.items():
         numbers = _per_tier(value) if name in _TRANSFERS else (value,)
-        if not numbers or not all(type(number) in (int, float) for number in numbers):
+        if not numbers or not all(type(number) in (int, float) and 0 <= number <= 1e12 for number in numbers):
             what = "a number" if name == _SHARE else "a number of seconds"
-            raise ValueError(f"{path}: {name} must be {what}, got {value!r:.200}")
+            raise ValueError(f"{path}: {name} must be {what}, 0 to 1e12, got {value!r:.200}")
     return found

@@ -13,6 +13,7 @@ from ..plans import Plan
 from ..quantities import number_text
 from .cost_options import GivenCosts
 from .figures import PICTURES, new_figure, path_ending_in, save_figure
+from .output import whole_file
 from .quantities import argument, parse_count
 
 __all__ = ["add_curve_options", "curve_of", "curve_table", "write_curve"]
@@ -53,10 +54,14 @@ def add_curve_options(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--points",
-        type=argument(parse_count),
+        type=argument(_points),
         metavar="N",
         help=f"budgets of the curve, default {_POINTS}",
     )
+
+
+def _points(text: str) -> int:
+    return parse_count(text, most=1000)
 
 
 def _curve_file(text: str) -> str | Path:
@@ -125,7 +130,7 @@ def write_curve(path: Path, curve: list[Plan], chosen: Plan, costs: GivenCosts) 
         The file cannot be written.
     """
     if path.suffix.lower() == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             for point in curve:

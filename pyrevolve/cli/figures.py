@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .output import whole_file
+
 __all__ = ["PICTURES", "new_figure", "path_ending_in", "save_figure"]
 
 #: What pictures may be, by their suffix.
@@ -44,12 +46,13 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix of `path`.
+def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix of `path`; PNG with so many points an inch.
 
     Raises
     ------
     OSError
         The file cannot be written.
     """
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as whole:
+        figure.savefig(whole, dpi=dpi)

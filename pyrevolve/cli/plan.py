@@ -17,10 +17,11 @@ from ..planning import plan
 from ..plans import Plan
 from .cost_options import GivenCosts, add_cost_options, given_costs
 from .curve import add_curve_options, curve_of, curve_table, write_curve
+from .output import tell_written
 from .parsing import Parser
 from .problem import Problem, add_problem_options, given_problem
 from .quantities import argument, listed, parse_directory, parse_size, parse_transfer
-from .show import parse_drawing, tell_written, write_schedule
+from .show import parse_drawing, write_schedule
 from .shown import of_plan
 
 __all__ = ["main", "parser", "plan_json"]
@@ -109,6 +110,10 @@ def _plan(options: argparse.Namespace) -> int:
         raise ValueError("--points is of no use without --curve")
     problem = given_problem(options)
     costs = _costs(options, problem)
+    if options.compression is not None and not costs.measured:
+        raise ValueError(
+            "--compression tells seconds; give --forward-step, what a timestep takes beside them"
+        )
     assumed = list(problem.assumed)
     memory = options.memory
     if memory is None:

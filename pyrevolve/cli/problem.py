@@ -186,9 +186,9 @@ def _from_grid(options: argparse.Namespace, common: dict[str, Any]) -> Problem:
     try:
         dtype = np.dtype(value("dtype", "float32", "float32"))
     except TypeError:
-        raise ValueError(
-            f"--dtype must be a type of NumPy's such as float32, got {options.dtype!r}"
-        ) from None
+        dtype = np.dtype("V")
+    if dtype.kind not in "fciub":
+        raise ValueError(f"--dtype must be a number type of NumPy's such as float32, got {options.dtype!r}")
     order = value("time_order", 2, "time order 2")
     halo = value("space_order", 8, "space order 8")
     fields = value("fields", 1, "one field")

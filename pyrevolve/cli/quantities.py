@@ -62,7 +62,7 @@ class Transfer:
         assert self.bytes_per_second is not None
         if state_bytes is None:
             raise ValueError(
-                "a bandwidth needs the size of a state; give --state-bytes, or a time such as 8ms"
+                "a bandwidth needs the size of a state, which no schedule knows; give a time such as 8ms"
             )
         return state_bytes / self.bytes_per_second
 
@@ -84,8 +84,8 @@ def listed(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     return lambda text: tuple(parse(part) for part in text.split(","))
 
 
-def parse_count(text: str) -> int:
-    """Read a whole number >= 0, such as ``3647``, ``10_000`` or ``1e6``.
+def parse_count(text: str, most: int = 10**30) -> int:
+    """Read a whole number >= 0 and <= `most`, such as ``3647``, ``10_000`` or ``1e6``.
 
     Raises
     ------
@@ -96,9 +96,10 @@ def parse_count(text: str) -> int:
         number = Decimal(text.strip())
     except InvalidOperation:
         number = Decimal("NaN")
-    # 10**30 is far beyond what 64 bits count; without the bound int() of "1e999999999" would not come back.
-    if not number.is_finite() or not 0 <= number <= 10**30 or number != number.to_integral_value():
-        raise ValueError(f"must be a whole number >= 0 such as 3647 or 1e6, got {text!r}")
+    # 10**30 is far beyond what 64 bits count; without a bound int() of "1e999999999" would not come back.
+    if not number.is_finite() or not 0 <= number <= most or number != number.to_integral_value():
+        bounds = ">= 0 such as 3647 or 1e6" if most == 10**30 else f"from 0 to {most}"
+        raise ValueError(f"must be a whole number {bounds}, got {text!r}")
     return int(number)
 
 
@@ -164,13 +165,16 @@ def parse_duration(text: str) -> float:
     Raises
     ------
     ValueError
-        It is none.
+        It is none, or beyond what a run may take: sums of times are to stay numbers.
     """
     match = _DURATION.fullmatch(text)
     unit = _SECONDS.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"must be a time such as 0.8ms, 250us or 1.2e-3 (seconds), got {text!r}")
-    return float(match[1]) * unit
+    seconds = float(match[1]) * unit
+    if seconds and not 1e-15 <= seconds <= 1e12:
+        raise ValueError(f"must be 0 or between 1e-15 and 1e12 seconds, got {text!r}")
+    return seconds
 
 
 def parse_transfer(text: str) -> Transfer:
@@ -181,6 +185,8 @@ def parse_transfer(text: str) -> Transfer:
     ValueError
         It is neither, or a bandwidth of 0.
     """
+    if re.search(r"[KMGTP]i?b\s*/\s*s", text):
+        raise ValueError(f"must be bytes, and a small b means bits: 1 Gb/s is 125MB/s, got {text!r}")
     amount, per, unit = text.rpartition("/")
     if not per:
         try:

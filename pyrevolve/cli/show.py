@@ -16,12 +16,13 @@ from ..schedules import Schedule
 from .cost_options import GivenCosts, add_cost_options, given_costs
 from .families import FAMILIES, OnlineRun
 from .figures import PICTURES, path_ending_in
+from .output import tell_written, whole_file
 from .parsing import Parser
 from .quantities import argument, parse_count
 from .shown import Shown, tier_names
 from .terminal import Symbols, drawing, summary
 
-__all__ = ["main", "parse_drawing", "parser", "tell_written", "write_schedule"]
+__all__ = ["main", "parse_drawing", "parser", "write_schedule"]
 
 _EPILOG = """\
 examples:
@@ -42,8 +43,15 @@ with --json, one object:
   is the time when an instruction is done
 """
 
+#: Columns and rows of a drawing at most.
+_MOST_CELLS = 10_000
+
 #: Reads a path that `write_schedule` can write.
 parse_drawing = path_ending_in(".html", *PICTURES)
+
+
+def _cells(text: str) -> int:
+    return parse_count(text, most=_MOST_CELLS)
 
 
 def parser() -> Parser:
@@ -76,10 +84,10 @@ def parser() -> Parser:
             help="what goes to the right in the terminal and in pictures, default time (the page has both)",
         )
         output.add_argument(
-            "--width", type=argument(parse_count), metavar="N", help="columns, default as the terminal has"
+            "--width", type=argument(_cells), metavar="N", help="columns, default as the terminal has"
         )
         output.add_argument(
-            "--height", type=argument(parse_count), default=20, metavar="N", help="rows, default 20"
+            "--height", type=argument(_cells), default=20, metavar="N", help="rows, default 20"
         )
         output.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
         output.add_argument(
@@ -113,7 +121,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(shown, costs, instructions=options.instructions), indent=1))
     elif options.output is None:
-        width = options.width or shutil.get_terminal_size((100, 24)).columns
+        width = options.width or min(_MOST_CELLS, shutil.get_terminal_size((100, 24)).columns)
         symbols = Symbols(not options.ascii and _shows_unicode())
         print(summary(shown, costs))
         print()
@@ -157,20 +165,20 @@ def write_schedule(path: Path, shown: Shown, costs: GivenCosts, *, by: str = "ti
     if path.suffix.lower() == ".html":
         from .page import page
 
-        path.write_text(page(shown, costs), encoding="utf-8")
+        with whole_file(path) as whole:
+            whole.write_text(page(shown, costs), encoding="utf-8")
     else:
         from .picture import draw
 
         draw(path, shown, costs, by=by)
 
 
-def tell_written(path: Path) -> None:
-    """Say where a file is; on standard error, because standard output may be JSON."""
-    print(f"written: {path}", file=sys.stderr)
-
-
 def _shows_unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf16", "utf32")
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") in (
+        "utf8",
+        "utf16",
+        "utf32",
+    )
 
 
 def _list_instructions(schedule: Schedule | OnlineRun) -> None:

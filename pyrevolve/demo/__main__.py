@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..budget import format_bytes
 from ..cli.figures import PICTURES, new_figure, path_ending_in
+from ..cli.output import tell
 from ..cli.parsing import Parser
 from ..cli.quantities import (
     argument,
@@ -192,16 +193,16 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
     gradient = model.gradient_field()
     v = model.wavefield(name="v")
     where = options.model.name if options.model else "generated"
-    print(
+    tell(
         f"model      {where}: {' x '.join(map(str, vp.shape))} points of {options.spacing:g} m, "
         f"{vp.min():.2f} to {vp.max():.2f} km/s, absorbing layers of {model.layers} points"
     )
-    print(
+    tell(
         f"shot       {options.tn:g} ms in {shot.steps} timesteps of {shot.dt:g} ms, {options.f0:g} Hz: "
         f"{points:.1f} points in the shortest wavelength"
     )
 
-    print("observed   simulating in the true model ...", flush=True)
+    tell("observed   simulating in the true model ...")
     u = model.wavefield()
     model.forward(u, shot).apply(u=u, **shot.arguments())
     observed = shot.simulated.data.copy()
@@ -224,7 +225,7 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
         runner.reverse()
         return np.array(gradient.data)
 
-    print("plan       building and measuring the operators ...", flush=True)
+    tell("plan       building and measuring the operators ...")
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(MemoryWatch())
         adjoint = stack.enter_context(
@@ -239,7 +240,7 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
         )
         plan = adjoint.plan
         store_all = (shot.steps + 2) * slice_bytes
-        print(plan)
+        tell(plan)
         ring_bytes = adjoint.memory_held
 
         def in_use() -> int:
@@ -247,7 +248,7 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
             return ring_bytes + sum(_in_use(each) for each in storages if isinstance(each, MemoryStorage))
 
         watch.in_use = in_use
-        print("gradient   forward and reverse sweep ...", flush=True)
+        tell("gradient   forward and reverse sweep ...")
         gradient.data[:] = 0
         began = watch.now()
         adjoint.forward()
@@ -260,31 +261,31 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
         misfit = 0.5 * float(np.sum(shot.residual.data.astype(np.float64) ** 2)) * shot.dt
         image = np.array(gradient.data)
         steps = adjoint.profiler[Kind.FORWARD].steps
-        print(f"misfit     {misfit:.6g}")
-        print(
+        tell(f"misfit     {misfit:.6g}")
+        tell(
             f"forward    {plan.forward_steps} steps predicted, {steps} run, "
             f"{steps / shot.steps:.2f} per timestep"
         )
-        print(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
+        tell(f"time       {plan.predicted_seconds:.2f} s predicted, {seconds:.2f} s run")
         if seconds > 3 * plan.predicted_seconds:
-            print(
+            tell(
                 "           Something else runs on this machine, and threads wait for each other at every "
                 "timestep:\n           try OMP_WAIT_POLICY=passive, or OMP_NUM_THREADS=1"
             )
         if plan.n_on_disk:
             hidden = sum(tier.transfers.hidden_seconds for tier in adjoint.profiler.tiers)
-            print(
+            tell(
                 f"disk       {format_bytes(adjoint.disk_held)} held; {plan.predicted_wait:.2f} s of waiting "
                 f"predicted, {adjoint.profiler.waited_seconds:.2f} s waited, {hidden:.2f} s hidden"
             )
         if plan.compressed:
-            print(f"compressed {adjoint.compression_ratio:.2f} times smaller; {adjoint.compression_error}")
-        print(
+            tell(f"compressed {adjoint.compression_ratio:.2f} times smaller; {adjoint.compression_error}")
+        tell(
             f"memory     {format_bytes(adjoint.memory_held)} of {format_bytes(memory)} held; "
             f"store-all would take {format_bytes(store_all)}, "
             f"{store_all / adjoint.memory_held:.1f} times as much"
         )
-        print(
+        tell(
             f"           {format_bytes(int(samples[1].max()))} more resident at the peak than before planning"
         )
         draw(
@@ -300,12 +301,12 @@ def run(vp: npt.NDArray[np.float32], points: float, options: argparse.Namespace)
             budget=memory,
             store_all=store_all,
         )
-        print(f"picture    {options.output}")
+        tell(f"picture    {options.output}")
         if not options.check:
             return 0
-        print("check      comparing with store-all ...", flush=True)
+        tell("check      comparing with store-all ...")
         verification = adjoint.verify(compute)
-        print(verification)
+        tell(verification)
         return 0 if verification.passed else 1
 
 

@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from devito import Eq, Function, Grid, Inc, Operator, SparseTimeFunction, TimeFunction, solve
 
-__all__ = ["Acoustic", "Shot"]
+__all__ = ["MOST_STEPS", "Acoustic", "Shot"]
+
+#: Timesteps of a shot; source and receivers have a value for each.
+MOST_STEPS = 10_000_000
 
 
 class Acoustic:
@@ -272,6 +275,11 @@ class Shot:
         Time step, ms; the model's by default.
     source : numpy.ndarray, optional
         Position, shape (dimensions,), m, within the model; near the surface in the middle by default.
+
+    Raises
+    ------
+    ValueError
+        `tn` has more than `MOST_STEPS` timesteps.
     """
 
     def __init__(
@@ -284,6 +292,10 @@ class Shot:
         source: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.dt = model.dt if dt is None else dt
+        if not tn < MOST_STEPS * self.dt:
+            raise ValueError(
+                f"tn must be < {MOST_STEPS * self.dt:.3g} ms, {MOST_STEPS} timesteps, got {tn:g}"
+            )
         self.steps = math.ceil(tn / self.dt) + 1
         self.f0 = f0
         # Coordinates between grid points, so that Devito spreads every point over its neighbours.

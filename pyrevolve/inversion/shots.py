@@ -5,12 +5,14 @@ With Devito's MPI every process calls the same methods with the same models, and
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import at_least, index
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..devito import CheckpointedAdjoint, Problem
 from ..plans import Plan
@@ -19,6 +21,9 @@ from .acoustic import Acoustic, Shot
 __all__ = ["AcousticShots", "Gather", "Survey"]
 
 Array = npt.NDArray[np.float64]
+
+#: Slower waves have no grid: 1 / v² is to stay far within float32 [km/s].
+SLOWEST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Survey:
 
     Raises
     ------
+    TypeError
+        A value is of another type.
     ValueError
         A value is out of range.
     """
@@ -57,14 +64,18 @@ class Survey:
     space_order: int = 8
 
     def __post_init__(self) -> None:
-        if len(self.shape) not in (2, 3) or min(self.shape) < 2:
+        if not isinstance(self.shape, tuple):
+            raise TypeError(f"shape must be a tuple such as (101, 101), got {self.shape!r}")
+        if len(self.shape) not in (2, 3) or min(index("shape", points) for points in self.shape) < 2:
             raise ValueError(f"shape must be (x, z) or (x, y, z), each >= 2, got {self.shape}")
         for name in ("spacing", "tn", "f0", "vmax"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.layers < 0:
-            raise ValueError(f"layers must be >= 0, got {self.layers}")
-        if self.space_order < 2 or self.space_order % 2:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if not 0 < float(value) < float("inf"):
+                raise ValueError(f"{name} must be > 0, got {value}")
+        at_least("layers", self.layers, 0)
+        if at_least("space_order", self.space_order, 2) % 2:
             raise ValueError(f"space_order must be even and >= 2, got {self.space_order}")
 
 
@@ -93,7 +104,8 @@ class AcousticShots:
     The misfit of a shot is half the sum over receivers and times of (simulated - observed)² dt. Models are P
     velocities in km/s, and gradients are exact derivatives with respect to their grid values, those at the
     edges included, which go on through the absorbing layers. What does not fit the survey (positions outside
-    of the model, another number of receivers or samples, velocities that are not > 0) is a ValueError.
+    of the model, another number of receivers or samples, velocities that are not > 0) is a ValueError,
+    and complex numbers are a TypeError.
 
     Parameters
     ----------
@@ -407,8 +419,12 @@ class AcousticShots:
     def _place(self, vp: npt.NDArray[Any], shot: Gather, direction: npt.NDArray[Any] | None = None) -> None:
         """Set the model, the direction in which it changes, and the positions of a shot."""
         velocity = np.asarray(vp)
-        if velocity.shape == self.survey.shape and not (np.isfinite(velocity).all() and velocity.min() > 0):
-            raise ValueError(f"vp must be finite and > 0 km/s, got values from {velocity.min():g}")
+        if velocity.dtype.kind not in "fiu":
+            raise TypeError(f"vp must be real numbers, got {velocity.dtype}")
+        if velocity.shape == self.survey.shape and not (
+            np.isfinite(velocity).all() and velocity.min() >= SLOWEST
+        ):
+            raise ValueError(f"vp must be finite and >= {SLOWEST} km/s, got values from {velocity.min():g}")
         self._model.set_velocity(velocity)
         receivers = (self._shot.simulated.npoint_global, len(self.survey.shape))
         self._shot.move(
@@ -416,6 +432,8 @@ class AcousticShots:
             self._inside("receivers", shot.receivers, receivers),
         )
         if direction is not None:
+            if np.iscomplexobj(direction):
+                raise TypeError("direction must be real numbers, got complex ones")
             if np.shape(direction) != self.survey.shape:
                 raise ValueError(
                     f"direction must have the shape {self.survey.shape}, got {np.shape(direction)}"
