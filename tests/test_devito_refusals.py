@@ -332,6 +332,19 @@ def test_budget_that_holds_no_ring_says_which_one_does():
     assert adjoint.ring == 3
 
 
+def test_longer_shot_says_which_budget_holds_its_snapshot():
+    case = acoustic()
+    options = {"initial": "keep", "arguments": {**case.arguments, "time_M": 3}}
+    short = CheckpointedAdjoint(case.build, memory=5 * 35 * 31 * 4, **options)
+    assert short.plan.n_snapshots == 0
+    with pytest.raises(BudgetError, match=f"a shot of {N} timesteps needs a snapshot beside") as caught:
+        short.forward(time_M=N)
+    longer = CheckpointedAdjoint(case.build, memory=caught.value.required, **options)
+    longer.forward(time_M=N)
+    longer.reverse(time_M=N)
+    assert longer.memory_held <= caught.value.required
+
+
 def test_calls_out_of_order_and_bad_arguments():
     case, adjoint = acoustic(), adjoint_of("acoustic 2D u*v.dt2")
     with pytest.raises(ScheduleError, match=r"call forward\(\) first"):

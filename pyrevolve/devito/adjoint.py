@@ -1002,7 +1002,7 @@ class CheckpointedAdjoint:
             initial_state=chosen.initial_state,
         )
         if schedule.peak_snapshots > self._most_snapshots:
-            required = self._made.forward_bytes + self._made.checkpoint.state_bytes
+            required = self._made.forward_bytes + slot_nbytes(self._made.checkpoint.get_data(0))
             raise BudgetError(
                 f"a shot of {n} timesteps needs a snapshot beside the ring, {format_bytes(required)} in all, "
                 f"but the budget is {format_bytes(chosen.memory)}",
