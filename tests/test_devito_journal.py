@@ -351,7 +351,7 @@ def test_shots_are_counted_whatever_comes_between_them(simulation, tmp_path):
     with simulation.adjoint(resume=folder) as adjoint:
         for shot in range(4):
             assert simulation.shot(adjoint) == simulation.stored()
-            names.append(adjoint._journal._fingerprint["name"])
+            names.append(adjoint._drivers.journal._fingerprint["name"])
             if shot % 2:
                 for _ in range(2):
                     verification = adjoint.verify(gradient, n_timesteps=10)
@@ -391,12 +391,12 @@ def test_exception_is_not_hidden_by_one_of_the_end(simulation, tmp_path, monkeyp
     def fail():
         with adjoint:
             adjoint.forward()
-            monkeypatch.setattr(adjoint._journal, "close", close)
+            monkeypatch.setattr(adjoint._drivers.journal, "close", close)
             raise StoppedError
 
     with pytest.raises(StoppedError):
         fail()
-    assert adjoint._storages == ()
+    assert adjoint._drivers.storages == ()
 
 
 # --- kills --------------------------------------------------------------------------------------------------

@@ -356,22 +356,21 @@ class _StoredAdjoint:
         """Run the forward operator over all of the range."""
         problem = self._given()
         adjoint = self._adjoint
-        known = problem.forward._known_arguments
-        given = adjoint._merge(problem, known, problem.forward_arguments, adjoint._forward_given, arguments)
-        if adjoint._initial == "zeros":
+        given = adjoint._given.for_forward(problem, problem.forward._known_arguments, arguments)
+        initial = adjoint._given.initial
+        if initial == "zeros":
             for function in self.fields:
                 function.data_with_halo[:] = 0
-        elif callable(adjoint._initial):
-            adjoint._initial({function.name: function for function in self.fields})
+        elif callable(initial):
+            initial({function.name: function for function in self.fields})
         self._run(problem.forward, given, adjoint._made.analysis.forward.time)
 
     def reverse(self, **arguments: Any) -> None:
         """Run the reverse operator over all of the range."""
         problem = self._given()
         adjoint = self._adjoint
-        known = problem.reverse._known_arguments
-        given = adjoint._merge(problem, known, problem.reverse_arguments, adjoint._reverse_given, arguments)
-        if adjoint._adjoint == "zeros":
+        given = adjoint._given.for_reverse(problem, problem.reverse._known_arguments, arguments)
+        if adjoint._given.adjoint == "zeros":
             for name in adjoint._made.analysis.adjoint_fields:
                 bound = given.get(name) or next(p for p in problem.reverse.input if p.name == name)
                 bound.data_with_halo[:] = 0
@@ -427,7 +426,7 @@ def _schedule(
         and window is None
         and count > plan.window
     ):
-        return adjoint._schedule_for(count)
+        return adjoint._drivers.schedule_for(count)
     least = max(1, plan.lookback)
     most = plan.window
     if window is None:
