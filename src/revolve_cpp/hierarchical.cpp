@@ -230,7 +230,7 @@ double HierarchicalTables::split_left(const Family& family, std::size_t tier, co
     if (kind == 1 && special_ == Special::last_of_sweep) return kInfinity;  // never left of a split
     const std::int64_t run = length(j, kind);
     // Before x_e a snapshot carries less than d timesteps; one at x_e, shifting the others, is as good.
-    if (&family == &initial_ && run < carrying_state(problem_.model)) return kInfinity;
+    if (&family == &initial_ && run < problem_.model.carrying_state()) return kInfinity;
     return (as_double(run) * problem_.forward_step + problem_.forward_call) +
            left_cost(family, tier, row, j - lookback_, kind, run);
 }
@@ -364,7 +364,7 @@ HierarchicalTables::HierarchicalTables(const HierarchicalProblem& problem, Inter
     if (problem_.free_initial_state) {
         cost_ = initial_.stored[count][0][kind][as_index(size_)];
     } else {
-        const std::int64_t e = carrying_state(model);
+        const std::int64_t e = model.carrying_state();
         cost_ = snapshot_.faster[count][kind][as_index(units(n - e))];
         if (e > 0) cost_ += as_double(e) * problem_.forward_step + problem_.forward_call;
         first_snapshot_ = e;

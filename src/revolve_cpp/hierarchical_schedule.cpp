@@ -228,7 +228,7 @@ std::unique_ptr<Schedule> periodic_disk_schedule(const PeriodicDiskPlan& plan) {
     start.timesteps = plan.timesteps;
     start.model = model;
     if (plan.segments != nullptr) {
-        const std::int64_t first = carrying_state(model);
+        const std::int64_t first = model.carrying_state();
         const PeriodicDiskPolicy::Node root = policy.arrive(plan.timesteps - first);
         start.levels.push_back({first, root.chain.tier, root});
     }
@@ -306,7 +306,7 @@ PeriodicDiskPlan plan_periodic_disk(HierarchicalProblem problem, std::int64_t pe
     if (problem.fits_window()) {
         plan.cost = HierarchicalTables(problem).cost();
     } else {
-        const std::int64_t first = carrying_state(model);
+        const std::int64_t first = model.carrying_state();
         const std::int64_t x = n - first;
         if (period == 0) {
             plan = PeriodSearch{problem, x, check}.run();

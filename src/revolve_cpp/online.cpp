@@ -27,7 +27,7 @@ OnlineLayout::OnlineLayout(std::int64_t snapshots, const WindowModel& model, boo
                            OnlineRule rule)
     : model_(model),
       states_(validated_states(snapshots, model, free_initial_state)),
-      first_(free_initial_state ? 0 : std::max<std::int64_t>(0, model.lookback - 1 + model.lag)),
+      first_(free_initial_state ? 0 : model.carrying_state()),
       rule_(rule) {
     if (free_initial_state) stored_.push_back({0, -1, kInitialLevel});
     next_ = plan();

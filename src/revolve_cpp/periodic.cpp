@@ -66,7 +66,7 @@ void PeriodicProblem::validate() const {
 
 std::int64_t PeriodicProblem::first_snapshot() const noexcept {
     if (free_initial_state) return 0;
-    return std::min(timesteps - 1, std::max<std::int64_t>(0, model.lookback - 1 + model.lag));
+    return std::min(timesteps - 1, model.carrying_state());
 }
 
 std::int64_t PeriodicProblem::closing() const noexcept {

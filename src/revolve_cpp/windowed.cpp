@@ -330,7 +330,7 @@ void WindowedProblem::validate() const {
 std::int64_t WindowedProblem::first_snapshot() const noexcept {
     if (free_initial_state || timesteps <= model.window) return 0;
     const std::int64_t d = model.lookback;
-    const std::int64_t first = std::max<std::int64_t>(0, d - 1 + model.lag);
+    const std::int64_t first = model.carrying_state();
     // Nothing is run twice (rho = 1) and x_0 would need no further snapshot: storing it saves the call up to x_e.
     const std::int64_t beyond = timesteps - model.window;
     if (model.lag == 0 && beyond > first && beyond - first <= saturating_multiply(d, chain_slots()) &&
@@ -342,10 +342,6 @@ std::int64_t WindowedProblem::first_snapshot() const noexcept {
 
 std::int64_t WindowedProblem::closing() const noexcept {
     return first_snapshot() + 1 - model.lag;
-}
-
-bool WindowedProblem::fits_window() const noexcept {
-    return timesteps <= model.window - (1 - model.lag) || timesteps == 0;
 }
 
 std::int64_t WindowedProblem::chain_slots() const noexcept {

@@ -237,7 +237,7 @@ public:
     /// Whether giving all stored states up takes fewer forward steps, where the workspace has not passed yet what is
     /// best stored first.
     bool better_anew(wide_t steps) const {
-        const std::int64_t first = std::max<std::int64_t>(0, model_.lookback - 1 + model_.lag);
+        const std::int64_t first = model_.carrying_state();
         if (free_initial_ || layout_.position > first || first >= remaining()) return false;
         const ChainCounts chain = model_.chain(remaining() - first, slots_ - 1, model_.lookback);
         return first - layout_.position + chain.forward_steps < steps;
@@ -506,7 +506,7 @@ std::unique_ptr<Schedule> windowed_schedule(const WindowedProblem& problem, cons
         if (selection.better_anew(steps)) kept.clear();
         if (kept.empty()) {
             // Nothing is stored yet that carries the first timesteps: the workspace must still be able to.
-            const std::int64_t first = std::max<std::int64_t>(0, model.lookback - 1 + model.lag);
+            const std::int64_t first = model.carrying_state();
             const std::int64_t last = selection.remaining() - (layout.turned ? 0 : 1);
             const std::int64_t at = std::max(layout.position, std::min(first, last));
             if (layout.position > first || at > last || problem.snapshots < 1) {

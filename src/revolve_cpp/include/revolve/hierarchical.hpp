@@ -48,15 +48,8 @@ struct HierarchicalProblem {
     /// Throws invalid_argument or overflow_error where a parameter is out of its range.
     void validate() const;
     /// The whole run stays in the window.
-    bool fits_window() const noexcept {
-        return timesteps == 0 || timesteps <= model.window - (1 - model.lag);
-    }
+    bool fits_window() const noexcept { return model.holds(timesteps); }
 };
-
-/// First state with which a snapshot carries all timesteps before it: e = max(0, d - 1 + lag).
-inline std::int64_t carrying_state(const WindowModel& model) noexcept {
-    return model.lookback == 0 ? 0 : model.lookback - 1 + model.lag;
-}
 
 /// What is known about a chain besides its length and its closing.
 struct HierarchicalChain {

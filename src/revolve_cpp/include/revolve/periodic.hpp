@@ -30,7 +30,7 @@ struct PeriodicProblem {
     /// Throws invalid_argument where a parameter is out of its range, overflow_error for too many timesteps.
     void validate() const;
     bool copies() const noexcept { return one_read && slots > 0; }
-    bool fits_window() const noexcept { return windowed().fits_window(); }
+    bool fits_window() const noexcept { return model.holds(timesteps); }
     std::int64_t first_snapshot() const noexcept;
 
     /// Timesteps that the first snapshot carries.

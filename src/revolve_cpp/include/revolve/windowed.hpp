@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "revolve/checked.hpp"
@@ -42,6 +43,13 @@ struct WindowModel {
     std::int64_t window;
     std::int64_t lookback;
     std::int64_t lag;
+
+    /// First state with which a snapshot carries all timesteps before it: e = max(0, d - 1 + lag).
+    std::int64_t carrying_state() const noexcept { return std::max<std::int64_t>(0, lookback - 1 + lag); }
+    /// Whether the workspace retains a whole run at its end. With lag 0 the data that x_n carries takes a place.
+    bool holds(std::int64_t timesteps) const noexcept {
+        return timesteps == 0 || timesteps <= window - (1 - lag);
+    }
 
     /// Longest chain in which no timestep is run forward more than rho times,
     /// L(c, rho) = K C(c + rho, c + 1) + d (C(c + rho, c) - 1); saturates.
@@ -107,12 +115,12 @@ struct WindowedProblem {
     /// Counts of the optimal schedule, O(log) and without running it; overflow_error where one exceeds 64 bits.
     ScheduleCounts counts() const;
 
-    /// Index of the first snapshot, normally e = max(0, d - 1 + lag): x_e carries the timesteps before it.
+    /// Index of the first snapshot, normally `model.carrying_state()`.
     std::int64_t first_snapshot() const noexcept;
     /// Timesteps that the bottom snapshot gives from its own lookback.
     std::int64_t closing() const noexcept;
     /// The whole run stays in the window.
-    bool fits_window() const noexcept;
+    bool fits_window() const noexcept { return model.holds(timesteps); }
     /// Free slots of the bottom chain; more than one per timestep are never used.
     std::int64_t chain_slots() const noexcept;
 };
