@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from .arguments import at_least, index
+from .arguments import at_least, index, resolve_lag
 from .budget import MEMORY_VARIABLE, Bytes, default_budget, parse_bytes
 from .checkpoint import Checkpoint, described, first_arrays
 from .compression import CompressionLike, as_compression
@@ -19,7 +19,6 @@ from .errors import BudgetError
 from .planning import plan
 from .plans import Plan, Tier
 from .schedules import Layout, Online, Revolve, Schedule
-from .schedules.offline import resolve_lag
 from .storage import DiskStorage, MemoryStorage, Storage
 from .storage.slots import slot_nbytes
 from .team import Team

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .arguments import at_least
 
-__all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "CompressionCosts", "Costs"]
+__all__ = ["RELATIVE_COSTS", "RELATIVE_COSTS_WITH_DISK", "CompressionCosts", "Costs", "check_costs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,6 +205,14 @@ class CompressionCosts:
         if self.ratio <= 0:
             raise ValueError(f"ratio must be > 0, got {self.ratio}")
         object.__setattr__(self, "scratch_bytes", at_least("scratch_bytes", self.scratch_bytes, 0))
+
+
+def check_costs(given: object, *, disk: bool = False) -> None:
+    """Raise TypeError where `given` is no `Costs`; with `disk`, ValueError where it is not for two tiers."""
+    if not isinstance(given, Costs):
+        raise TypeError(f"costs must be pyrevolve.Costs, got {type(given).__name__}")
+    if disk and given.tiers != 2:
+        raise ValueError(f"costs must be for two tiers, save=(ram, disk) and load=(ram, disk), got {given!r}")
 
 
 def _seconds(name: str, value: object) -> float:

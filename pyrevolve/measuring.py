@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import index
+from .arguments import index, resolve_lag
 from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
 from .compression import Compression, CompressionLike, as_compression
 from .cost_cache import remembered
 from .costs import CompressionCosts, Costs
 from .disk_speed import Transfers, measure_disk
-from .schedules.offline import resolve_lag
 from .storage import MemoryStorage
 from .storage.slots import slot_nbytes
 from .team import Team, together

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from . import crevolve
-from .arguments import at_least
+from .arguments import at_least, check_initial_state, resolve_lag
 from .budget import Bytes, exact_bytes, parse_bytes
-from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, CompressionCosts, Costs
+from .costs import RELATIVE_COSTS, RELATIVE_COSTS_WITH_DISK, CompressionCosts, Costs, check_costs
 from .crevolve import Counts
 from .errors import BudgetError
 from .plans import Family, Plan, Tier
 from .schedules import HRevolve
-from .schedules.offline import resolve_lag
 from .storage.file import BLOCK
 
 __all__ = ["Plan", "plan", "plan_curve"]
@@ -152,8 +151,7 @@ def plan(
     lookback = at_least("lookback", lookback, 0)
     buffers = at_least("buffers", buffers, 1)
     lag = resolve_lag(lookback, lag)
-    if initial_state not in ("stored", "free"):
-        raise ValueError(f'initial_state must be "stored" or "free", got {initial_state!r}')
+    check_initial_state(initial_state)
     smallest = max(at_least("min_window", min_window, 1), lookback)
     # With lag 0 the workspace at x_n also retains what x_n carries: n timesteps need a window of n + 1.
     everything = max(smallest, n + 1 - lag)
@@ -169,8 +167,7 @@ def plan(
     on_disk = 0 if disk is None else parse_bytes(disk, "disk")
     if costs is None:
         costs = RELATIVE_COSTS if disk is None else RELATIVE_COSTS_WITH_DISK
-    if not isinstance(costs, Costs):
-        raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
+    check_costs(costs)
     if disk is not None and costs.tiers < 2:
         raise ValueError(
             "costs must have two tiers where disk= is given, save=(ram, disk) and load=(ram, disk), got "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..costs import Costs
+from ..costs import Costs, check_costs
 from ..crevolve import INSTRUCTION_BYTES, INSTRUCTION_FIELDS, Content, Counts, Instruction, Instructions, Kind
 from .layout import Layout
 
@@ -130,8 +130,7 @@ class Schedule(abc.ABC):
         forward timesteps, C_f and C_b calls, W saves and R loads, the last two terms summed over tiers. Every
         copy is waited for.
         """
-        if not isinstance(costs, Costs):
-            raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
+        check_costs(costs)
         return costs.total(
             forward_steps=self.forward_steps,
             reverse_steps=self.reverse_steps,

@@ -9,11 +9,10 @@ from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from ..arguments import at_least, flag
-from ..costs import Costs
+from ..arguments import at_least, check_initial_state, flag, resolve_lag
+from ..costs import Costs, check_costs
 from ..crevolve import Counts, HierarchicalPlan, Instructions, PeriodicDiskPlan
 from .base import Schedule
-from .offline import resolve_lag
 
 __all__ = ["DiskRevolve", "HRevolve", "PeriodicDiskRevolve"]
 
@@ -33,8 +32,7 @@ class _Tiered(Schedule):
     lag: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.costs, Costs):
-            raise TypeError(f"costs must be pyrevolve.Costs, got {type(self.costs).__name__}")
+        check_costs(self.costs)
         for name, least in (("n_timesteps", 0), ("window", 1), ("lookback", 0)):
             object.__setattr__(self, name, at_least(name, getattr(self, name), least))
         if self.lookback > self.window:
@@ -90,11 +88,6 @@ class _Tiered(Schedule):
 
     def _total(self, cost: float) -> float:
         return cost + self.costs.reverse_step * self.n_timesteps
-
-
-def _check_initial_state(given: str) -> None:
-    if given not in ("stored", "free"):
-        raise ValueError(f'initial_state must be "stored" or "free", got {given!r}')
 
 
 def _check_any_slot(schedule: _Tiered, slots: Iterable[int | None]) -> None:
@@ -191,7 +184,7 @@ class HRevolve(_Tiered):
         if not capacities:
             raise ValueError("capacities must have one number for each tier, got none")
         _check_tiers(self.costs, len(capacities))
-        _check_initial_state(self.initial_state)
+        check_initial_state(self.initial_state)
         if not self.free_initial_state:
             _check_any_slot(self, capacities)
 
@@ -269,7 +262,7 @@ class DiskRevolve(_Tiered):
         super().__post_init__()
         object.__setattr__(self, "n_snapshots", at_least("n_snapshots", self.n_snapshots, 0))
         _check_tiers(self.costs, 2)
-        _check_initial_state(self.initial_state)
+        check_initial_state(self.initial_state)
 
     @property
     def free_initial_state(self) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from ..arguments import index
-from ..costs import Costs
+from ..costs import Costs, check_costs
 from ..crevolve import Counts, Instructions, place_ranks, rank_counts, windowed_instructions
 from .base import Schedule
 from .layout import Layout, check_layout, elements
@@ -89,12 +89,7 @@ class Multistage(Schedule):
             if value < 0:
                 raise ValueError(f"{name} must be >= 0, got {value}")
             object.__setattr__(self, name, value)
-        if not isinstance(self.costs, Costs):
-            raise TypeError(f"costs must be pyrevolve.Costs, got {type(self.costs).__name__}")
-        if self.costs.tiers != 2:
-            raise ValueError(
-                f"costs must be for two tiers, save=(ram, disk) and load=(ram, disk), got {self.costs!r}"
-            )
+        check_costs(self.costs, disk=True)
         if self.n_snapshots + self.n_on_disk < 1 and self.initial_state == "stored":
             raise ValueError(
                 "n_snapshots and n_on_disk are both 0; the initial state needs a slot in RAM or on disk"

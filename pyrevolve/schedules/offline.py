@@ -7,46 +7,12 @@ from dataclasses import KW_ONLY, astuple, dataclass
 from functools import cached_property
 from typing import Literal
 
-from ..arguments import index
+from ..arguments import check_initial_state, index, resolve_lag
 from ..crevolve import Counts, Instructions, windowed_counts, windowed_instructions
 from .base import Schedule
 from .layout import Layout, check_layout, elements
 
 __all__ = ["Revolve", "StoreAll"]
-
-
-def resolve_lag(lookback: int, lag: int | None) -> int:
-    """Return the lag that is meant: as given, or the default that goes with `lookback`.
-
-    Parameters
-    ----------
-    lookback : int
-        Timesteps whose step data a loaded state carries, >= 0.
-    lag : {0, 1} or None
-        None: 1 where lookback is 0, otherwise 0.
-
-    Returns
-    -------
-    int
-        0 or 1.
-
-    Raises
-    ------
-    TypeError
-        `lag` is no integer.
-    ValueError
-        `lag` is neither 0 nor 1, or is 0 with lookback 0.
-    """
-    if lag is None:
-        return 0 if lookback else 1
-    lag = index("lag", lag)
-    if lag not in (0, 1):
-        raise ValueError(f"lag must be 0 or 1, got {lag}")
-    if lag == 0 and lookback == 0:
-        raise ValueError(
-            "lag 0 needs lookback >= 1: a state that carries its own timestep's data carries at least one"
-        )
-    return lag
 
 
 @dataclass(frozen=True)
@@ -118,8 +84,7 @@ class Revolve(Schedule):
         for name in ("n_timesteps", "n_snapshots", "window", "lookback"):
             object.__setattr__(self, name, index(name, getattr(self, name)))
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
-        if self.initial_state not in ("stored", "free"):
-            raise ValueError(f'initial_state must be "stored" or "free", got {self.initial_state!r}')
+        check_initial_state(self.initial_state)
         _check_slots(self.layout, self.n_snapshots)
         _ = self.counts  # checks the ranges
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NoReturn
 
-from ..arguments import index
+from ..arguments import check_initial_state, index, resolve_lag
 from ..crevolve import Instruction, OnlineForward
 from ..errors import ScheduleError
-from .offline import Revolve, resolve_lag
+from .offline import Revolve
 
 __all__ = ["MOST_TIMESTEPS", "Online"]
 
@@ -104,8 +104,7 @@ class Online:
         lag: int | None = None,
         initial_state: Literal["stored", "free"] = "stored",
     ) -> None:
-        if initial_state not in ("stored", "free"):
-            raise ValueError(f'initial_state must be "stored" or "free", got {initial_state!r}')
+        check_initial_state(initial_state)
         self._n_snapshots = index("n_snapshots", n_snapshots)
         self._rule = rule
         self._window = index("window", window)

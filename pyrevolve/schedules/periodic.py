@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from ..arguments import index
-from ..costs import Costs
+from ..arguments import check_initial_state, index, resolve_lag
+from ..costs import Costs, check_costs
 from ..crevolve import (
     Counts,
     Instructions,
@@ -18,7 +18,6 @@ from ..crevolve import (
     periodic_overlap,
 )
 from .base import Schedule
-from .offline import resolve_lag
 
 __all__ = ["AsyncTwoTier", "ForwardOnly", "Overlap", "Periodic", "TwoLevel"]
 
@@ -43,8 +42,7 @@ class _Spine(Schedule):
         for name in ("n_timesteps", "period", "n_snapshots", "window", "lookback"):
             object.__setattr__(self, name, index(name, getattr(self, name)))
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
-        if self.initial_state not in ("stored", "free"):
-            raise ValueError(f'initial_state must be "stored" or "free", got {self.initial_state!r}')
+        check_initial_state(self.initial_state)
         self.instructions()  # checks the ranges
 
     @property
@@ -264,12 +262,7 @@ class AsyncTwoTier(_Spine):
             `costs` are not for two tiers, `buffers` < 1, or segments are longer than the window while there
             is no slot in RAM (their starts are read again, which is not foreseen ahead).
         """
-        if not isinstance(costs, Costs):
-            raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
-        if costs.tiers != 2:
-            raise ValueError(
-                f"costs must be for two tiers, save=(ram, disk) and load=(ram, disk), got {costs!r}"
-            )
+        check_costs(costs, disk=True)
         if index("buffers", buffers) < 1:
             raise ValueError(f"buffers must be >= 1, got {buffers}")
         disk = periodic_counts(
