@@ -23,7 +23,7 @@ __all__ = [
     "Codec",
     "Compressed",
     "Compression",
-    "CompressionError",
+    "CompressionLoss",
     "Encoder",
     "as_compression",
     "lossless",
@@ -283,7 +283,7 @@ def as_compression(given: CompressionLike) -> Compression:
 
 
 @dataclasses.dataclass(frozen=True)
-class CompressionError:
+class CompressionLoss:
     """The largest errors of a lossy codec so far.
 
     Attributes
@@ -300,9 +300,9 @@ class CompressionError:
     relative: float = 0.0
     measured: bool = False
 
-    def with_those_of(self, other: CompressionError) -> CompressionError:
+    def with_those_of(self, other: CompressionLoss) -> CompressionLoss:
         """Return the largest errors of two."""
-        return CompressionError(
+        return CompressionLoss(
             max(self.absolute, other.absolute),
             max(self.relative, other.relative),
             self.measured or other.measured,
@@ -322,13 +322,13 @@ class Compressed:
     ----------
     given_bytes, encoded_bytes : int
         Bytes that went in, and that came out.
-    error : CompressionError
+    error : CompressionLoss
         The largest errors.
     """
 
     given_bytes: int = 0
     encoded_bytes: int = 0
-    error: CompressionError = dataclasses.field(default_factory=CompressionError)
+    error: CompressionLoss = dataclasses.field(default_factory=CompressionLoss)
 
     @property
     def ratio(self) -> float:
@@ -399,7 +399,7 @@ class Encoder:
             encoded_bytes += len(encoded) if small else len(bare)
             yield not small, encoded if small else bare
         relative = 0.0 if not worst else worst / largest if largest else math.inf
-        self._pending += Compressed(given_bytes, encoded_bytes, CompressionError(worst, relative, measure))
+        self._pending += Compressed(given_bytes, encoded_bytes, CompressionLoss(worst, relative, measure))
 
     def decode(self, pieces: Iterator[tuple[bool, memoryview]], array: npt.NDArray[Any]) -> None:
         """Fill an array from as many of the pieces as it takes."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrevolve import StorageError, compression
-from pyrevolve.compression import Compression, CompressionError, as_compression, lossless, rounded, zfp
+from pyrevolve.compression import Compression, CompressionLoss, as_compression, lossless, rounded, zfp
 from pyrevolve.errors import StorageFullError
 from pyrevolve.storage import DiskStorage, MemoryStorage
 
@@ -99,7 +99,7 @@ def test_lossless_codecs_give_back_every_bit(exact, dtype, kind):
     arrays += [np.zeros_like(array) for array in arrays]
     targets, storage = saved_and_loaded(exact, arrays, kind)
     assert_equal_bytes(targets, arrays)
-    assert storage.compression_error == CompressionError()
+    assert storage.compression_error == CompressionLoss()
 
 
 @pytest.mark.parametrize("level", [0, 9, 12])
@@ -227,7 +227,7 @@ def test_number_that_would_become_infinite_stays_as_it_is(dtype, needs_zfp):
     for how in (zfp(tolerance=1e-3), zfp(precision=16), rounded(5)):
         (found,), storage = saved_and_loaded(how, [field])
         assert found.tobytes() == field.tobytes()
-        assert storage.compression_error == CompressionError(0.0, 0.0, True)
+        assert storage.compression_error == CompressionLoss(0.0, 0.0, True)
 
 
 def test_every_payload_of_not_a_number_survives_rounding():
@@ -269,7 +269,7 @@ def test_error_that_is_not_measured_is_not_reported(needs_zfp):
 def test_zero_fields_have_no_error(lossy):
     (found,), storage = saved_and_loaded(lossy, [np.zeros((20, 20))])
     assert not found.any()
-    assert storage.compression_error == CompressionError(0.0, 0.0, True)
+    assert storage.compression_error == CompressionLoss(0.0, 0.0, True)
 
 
 # --- bytes
@@ -401,7 +401,7 @@ def test_codec_of_the_users_own(kind):
     assert not storage.compression_error.measured
     named = Compression(codec=Mine(), lossless=False, dtypes=frozenset({"uint8"}), name="Mine")
     (found,), storage = saved_and_loaded(named, [field], kind)
-    assert storage.compression_error == CompressionError(0.0, 0.0, True)
+    assert storage.compression_error == CompressionLoss(0.0, 0.0, True)
     assert "Mine" in repr(storage)
 
 
@@ -419,7 +419,7 @@ def test_lossy_codec_of_the_users_own_gets_numbers_that_it_can_know(dtype, named
     (found,), storage = saved_and_loaded(codec, [field])
     if dtype in ("c8", "f4", "f8", "f2", "g") or (named and dtype in ("i8", "u1")):
         assert not found.any()
-        assert storage.compression_error == CompressionError(3.0, 1.0, True)
+        assert storage.compression_error == CompressionLoss(3.0, 1.0, True)
     elif not named or dtype.startswith(">"):
         assert found.tobytes() == field.tobytes()
         assert not storage.compression_error.measured
@@ -485,7 +485,7 @@ def test_codec_that_makes_nothing_smaller_changes_nothing():
     field = smooth((20, 30))
     (found,), storage = saved_and_loaded(numcodecs.BitRound(3), [field])
     assert found.tobytes() == field.tobytes()
-    assert storage.compression_error == CompressionError(0.0, 0.0, True)
+    assert storage.compression_error == CompressionLoss(0.0, 0.0, True)
     assert storage.compression_ratio == 1.0
 
 

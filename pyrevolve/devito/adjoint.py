@@ -15,7 +15,7 @@ from devito import configuration
 from ..arrangement import check_lossless
 from ..budget import Bytes, default_budget, format_bytes, parse_bytes
 from ..closing import closed
-from ..compression import CompressionError, CompressionLike, as_compression
+from ..compression import CompressionLike, CompressionLoss, as_compression
 from ..costs import Costs
 from ..errors import ScheduleError
 from ..plans import Plan
@@ -415,7 +415,7 @@ class CheckpointedAdjoint:
         return self._drivers.compressed.ratio
 
     @property
-    def compression_error(self) -> CompressionError:
+    def compression_error(self) -> CompressionLoss:
         """The largest errors that lossy compression has made of snapshots so far."""
         return self._drivers.compressed.error
 

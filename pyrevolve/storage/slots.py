@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .. import crevolve
 from ..arguments import at_least
 from ..budget import format_bytes
-from ..compression import Compressed, CompressionError, CompressionLike, Encoder, as_compression
+from ..compression import Compressed, CompressionLike, CompressionLoss, Encoder, as_compression
 from ..crevolve import Content, Instruction, Kind
 from ..errors import ArrayShapeError, ArrayTypeError, StorageError, StorageFullError
 from .base import Storage
@@ -204,7 +204,7 @@ class SlotStorage(Storage):
         return self.compressed.ratio
 
     @property
-    def compression_error(self) -> CompressionError:
+    def compression_error(self) -> CompressionLoss:
         """The largest errors that lossy compression has made so far."""
         return self.compressed.error
 
