@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import venv
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / ".venv-reference"
@@ -113,14 +115,36 @@ def predicted_seconds(plan, costs) -> float:
     return time_of.seconds + costs.interference * time_of.hidden
 
 
-def load_acoustic():
-    """Import pyrevolve/inversion/acoustic.py by its path: it needs Devito only, not this pyrevolve."""
-    spec = importlib.util.spec_from_file_location(
-        "acoustic", ROOT / "pyrevolve" / "inversion" / "acoustic.py"
+def load(module: str) -> ModuleType:
+    """Import a module of pyrevolve/inversion by its path: ``acoustic`` or ``resident``.
+
+    They need nothing of this package, so that an interpreter with another pyrevolve, or with none, has them.
+    """
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            module, ROOT / "pyrevolve" / "inversion" / f"{module}.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+    return sys.modules[module]
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shape``, read as the package's commands read it, for a grid of two dimensions."""
+    from pyrevolve.cli.quantities import argument, parse_shape  # which 2.2.8 does not have
+
+    def parse_section(text: str) -> tuple[int, ...]:
+        shape = parse_shape(text)
+        if len(shape) != 2:
+            raise ValueError(f"must be numbers of points in two dimensions such as 1601x401, got {text!r}")
+        return shape
+
+    parser.add_argument(
+        "--shape",
+        type=argument(parse_section),
+        default=(1601, 401),
+        metavar="NXxNZ",
+        help="grid points, z fastest in a file",
     )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["acoustic"] = module
-    spec.loader.exec_module(module)
-    return module

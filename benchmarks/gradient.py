@@ -17,7 +17,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from common import ROOT, facts, print_facts, reference_python, threads_of, worker
+from common import ROOT, add_shape, facts, print_facts, reference_python, threads_of, worker
 
 WORKER = Path(__file__).with_name("gradient_worker.py")
 #: Slices held: for pyrevolve 2.2.8 a plain field of 3 slices and 2 for every checkpoint.
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="raw float32 P velocity, km/s; by default one is generated"
     )
-    parser.add_argument("--shape", type=int, nargs=2, default=(1601, 401))
+    add_shape(parser)
     parser.add_argument("--spacing", type=float, default=7.5, help="grid spacing [m]")
     parser.add_argument("--tn", type=float, default=3000.0, help="recording time [ms]")
     parser.add_argument("--slices", type=int, nargs="+", default=SLICES)

@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from common import load_acoustic, predicted_seconds
+from common import load, predicted_seconds
 from devito import Buffer, configuration
+from physics import Isotropic
 
 configuration["log-level"] = "ERROR"
-acoustic = load_acoustic()
-
-
-def velocity(given):
-    if given["model"]:
-        return np.fromfile(Path(given["model"]), "<f4").reshape(given["shape"])
-    nx, nz = given["shape"]
-    depth = np.arange(nz) / nz + 0.1 * np.sin(np.arange(nx) / nx * 7)[:, None]
-    return (1.5 + 3.2 * np.clip(np.floor(8 * depth) / 8, 0, 1)).astype(np.float32)
 
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    model = acoustic.Acoustic(velocity(given), given["spacing"])
-    shot = acoustic.Shot(model, given["tn"])
-    gradient = model.gradient_field()
-    v = model.wavefield(name="v")
-    # Any residual does that is there at all times, so that every timestep counts in the gradient.
-    residual = np.random.default_rng(0).standard_normal(shot.residual.data.shape, np.float32)
-    result = {
-        "timesteps": shot.steps,
-        "cells": int(np.prod(model.grid.shape)),
-        "slice": model.wavefield().data_with_halo[0].nbytes,
-    }
-    shot.residual.data[:] = residual
+    problem = Isotropic(given)
+    (v,) = problem.adjoint
+    gradient = problem.gradient
+    result = {"timesteps": problem.steps, "cells": problem.cells, "slice": problem.slice_bytes}
     what = {"store-all": store_all, "pyrevolve": this_package, "pyrevolve 2.2.8": old_package}[given["what"]]
-    sweep, after = what(given, model, shot, v, gradient, result)
+    sweep, after = what(given, problem.model, problem.shot, v, gradient, result)
 
     result["seconds"] = []
     for _ in range(given["shots"]):
@@ -50,7 +32,7 @@ def main() -> None:
         result["seconds"].append(time.perf_counter() - began)
         after()
     result["gradient"] = hashlib.sha256(np.ascontiguousarray(gradient.data).tobytes()).hexdigest()[:12]
-    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["peak"] = load("resident").peak_resident_memory()
     print(json.dumps(result))
 
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import facts, load_acoustic, print_facts, reference_python, worker
+from common import add_shape, facts, load, print_facts, reference_python, worker
 
 HERE = Path(__file__).resolve().parent
 CHAIN = (100_000, 20)
@@ -94,7 +94,7 @@ def copies(shape: tuple[int, int], slots: int) -> None:
     from pyrevolve.crevolve import Arena, SnapshotCopier, packed_nbytes
 
     configuration["log-level"] = "ERROR"
-    acoustic = load_acoustic()
+    acoustic = load("acoustic")
     model = acoustic.Acoustic(np.full(shape, 2.0, np.float32), 7.5)
     shot = acoustic.Shot(model, 300.0)
     u = model.wavefield()
@@ -189,14 +189,14 @@ def main() -> None:
     )
     parser.add_argument("--reference-python", type=Path, help="interpreter with pyrevolve 2.2.8")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--shape", type=int, nargs=2, default=(1601, 401))
+    add_shape(parser)
     parser.add_argument("--slots", type=int, default=60)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     os.environ.setdefault("DEVITO_LANGUAGE", "openmp")
     print_facts(facts("pyrevolve", "devito", "numpy"))
     schedules(reference_python(options.reference_python))
-    copies(tuple(options.shape), options.slots)
+    copies(options.shape, options.slots)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from common import load_acoustic
+from common import load
 from devito import Eq, Function, Inc, Operator, TimeFunction, cos, sin, solve, sqrt
 
-acoustic = load_acoustic()
+acoustic = load("acoustic")
 
 
 def velocity(given):

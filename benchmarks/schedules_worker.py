@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import resource
 import statistics
 import sys
 import time
 import warnings
 from importlib.metadata import version
+
+from common import load
 
 #: What every copy to and from RAM and disk costs in forward timesteps where a case does not say otherwise.
 COPIES = (0, 5)
@@ -37,7 +38,7 @@ def main() -> None:
 
 def peak() -> float:
     """Most memory that this process has held [MiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return load("resident").peak_resident_memory() / 2**20
 
 
 def this_package(given):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import sys
 import time
 
 import numpy as np
-from common import predicted_seconds
+from common import load, predicted_seconds
 from devito import Buffer, configuration
 from physics import PROBLEMS
 
@@ -64,7 +63,7 @@ def main() -> None:
     result["gradient"] = hashlib.sha256(gradient.tobytes()).hexdigest()[:12]
     if given.get("keep_gradient"):
         np.save(given["keep_gradient"], gradient)
-    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["peak"] = load("resident").peak_resident_memory()
     print(json.dumps(result))
 
 

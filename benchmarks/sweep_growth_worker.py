@@ -9,9 +9,11 @@ import time
 import tracemalloc
 
 import numpy as np
-from sweep_memory import resident
+from common import load
 
 import pyrevolve
+
+peak_resident_memory = load("resident").peak_resident_memory
 
 #: One slice of the problem that is planned for [bytes].
 SLICE = 1 << 20
@@ -36,13 +38,13 @@ def planning(given):
             initial_state="free",
         )
 
-    before = resident("VmHWM")
+    before = peak_resident_memory()
     seconds = []
     for _ in range(given["repeats"]):
         began = time.perf_counter()
         chosen = plan()
         seconds.append(time.perf_counter() - began)
-    grown = resident("VmHWM") - before
+    grown = peak_resident_memory() - before
     tracemalloc.start()
     plan()
     _, traced = tracemalloc.get_traced_memory()
@@ -82,7 +84,7 @@ def driver(given):
     began = time.perf_counter()
     actions = sum(1 for _ in schedule)
     iterating = time.perf_counter() - began
-    before = resident("VmHWM")
+    before = peak_resident_memory()
     seconds = []
     with pyrevolve.Revolver(State(), Nothing(), Nothing(), schedule=schedule, progress=False) as revolver:
         for _ in range(given["repeats"]):
@@ -98,7 +100,7 @@ def driver(given):
         "seconds": statistics.median(seconds),
         "overhead_per_action": statistics.median(seconds) / actions,
         "iterating_per_action": iterating / actions,
-        "grown_bytes": resident("VmHWM") - before,
+        "grown_bytes": peak_resident_memory() - before,
     }
 
 

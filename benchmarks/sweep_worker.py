@@ -15,13 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from common import load
 from devito import Grid, TimeFunction, configuration
 from gradient_worker import old_package, store_all, this_package
 from physics import Isotropic
-from sweep_memory import resident
 from sweep_problems import RING, STATE
 
 configuration["log-level"] = "ERROR"
+resident = load("resident")
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     # Whatever else a gradient takes is touched before, so that what is added is the forward wavefield's.
     for array in (v.data_with_halo, problem.gradient.data_with_halo):
         array[:] = 0
-    result["resident_before"] = resident("VmRSS")
+    result["resident_before"] = resident.resident_memory()
     if given["method"] == "costs":
         result.update(costs(given, problem))
         print(json.dumps(result))
@@ -47,7 +48,7 @@ def main() -> None:
         sweep()
         result["seconds"].append(time.perf_counter() - began)
         # The first shot's: afterwards costs are measured anew, which takes memory of its own.
-        result.setdefault("peak", resident("VmHWM"))
+        result.setdefault("peak", resident.peak_resident_memory())
         after()
     if "gradient_file" in given:
         compare(given, np.ascontiguousarray(problem.gradient.data), result)

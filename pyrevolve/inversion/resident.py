@@ -19,6 +19,7 @@ def resident_memory() -> int:
 def peak_resident_memory() -> int:
     """Return the most memory that this process has had in RAM [bytes]."""
     if _STATUS.exists():
+        # Unlike getrusage's, this peak is not that of the process that started this one.
         return _status("VmHWM")
     info = _info()
     if hasattr(info, "peak_wset"):  # Windows
