@@ -61,7 +61,7 @@ def draw(path: Path, shown: Shown, costs: GivenCosts, *, by: str) -> None:
         axis.axvline(float(ends[shown.turn]), color="0.4", linestyle=":", linewidth=1.0, label="turn")
         axis.grid(alpha=0.25)
     handles, names = upper.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), frameon=False)
     total = float(shown.ends(costs.costs)[-1])
     took = time_text(total) if costs.measured else f"the time of {number_text(total)} forward timesteps"
     upper.set_title(
