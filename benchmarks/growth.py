@@ -31,6 +31,8 @@ from sweep_problems import Problem
 from sweep_results import Results, read_rows
 from sweep_tables import line
 
+from pyrevolve.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+
 HERE = Path(__file__).resolve().parent
 WANTED, LARGE_GRID = 0.97, 1_000_000
 
@@ -296,14 +298,14 @@ def draw(rows: Mapping[str, Sequence[Mapping[str, str]]], path: Path) -> None:
     save_figure(figure, path)
 
 
-#: Colours of Okabe & Ito, and shapes.
+#: Colours and shapes, in turn.
 _STYLES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
+    (BLUE, "o"),
+    (VERMILLION, "s"),
+    (GREEN, "^"),
+    (PURPLE, "D"),
+    (ORANGE, "v"),
+    (SKY, "P"),
 )
 
 

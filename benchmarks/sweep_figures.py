@@ -11,15 +11,16 @@ import sweep_optimum
 from sweep_problems import RING, STATE
 
 from pyrevolve.cli.figures import new_figure, save_figure
+from pyrevolve.colours import BLUE, DISK, ORANGE, RAM, VERMILLION
 
-#: Colours of Okabe & Ito, which colour-blind readers can tell apart, and a shape of its own for each.
+#: A colour and a shape for each method.
 STYLES: dict[str, tuple[str, str]] = {
-    "RAM": ("#0072B2", "o"),
-    "RAM + disk": ("#009E73", "s"),
-    "compressed": ("#CC79A7", "D"),
-    "pyrevolve 2.2.8": ("#D55E00", "^"),
-    "checkpoint-schedules": ("#E69F00", "v"),
-    "classic Revolve": ("#D55E00", "^"),
+    "RAM": (RAM, "o"),
+    "RAM + disk": (DISK, "s"),
+    "compressed": (BLUE, "D"),
+    "pyrevolve 2.2.8": (VERMILLION, "^"),
+    "checkpoint-schedules": (ORANGE, "v"),
+    "classic Revolve": (VERMILLION, "^"),
 }
 LABELS = {name: f"this package, {name}" for name in ("RAM", "RAM + disk", "compressed")}
 

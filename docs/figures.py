@@ -1,7 +1,6 @@
 """Draw the figures of the documentation, from the schedules themselves and from what was measured.
 
-``python docs/figures.py FOLDER`` writes them as SVG; the build of the site calls `draw_all`. The colours of
-Okabe & Ito can be told apart with any kind of colour vision.
+``python docs/figures.py FOLDER`` writes them as SVG; the build of the site calls `draw_all`.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 import pyrevolve
 from pyrevolve import Content, Costs, Instruction, Kind
-
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+from pyrevolve.colours import BLACK, BLUE, DISK, FORWARD, LOAD, RAM, REVERSE, TIERS, VERMILLION
 
 #: By tier.
-TIER_COLOURS = (GREEN, PURPLE, ORANGE)
 TIER_NAMES = ("in RAM", "on disk", "in tier 2")
+
+#: Step data that the workspace retains as its timestep was run, or as a state was loaded: pale, for the text.
+RUN, LOADED = to_rgba(FORWARD, 0.35), to_rgba(LOAD, 0.6)
 
 #: In units of one forward timestep: writing to disk takes 4, reading 3.
 WITH_DISK = Costs(forward_step=1, reverse_step=1, save=(0.1, 4), load=(0.1, 3))
@@ -57,22 +57,22 @@ def draw_schedule(axes: Axes, instructions: Iterable[Instruction]) -> None:
 
     def release(place: tuple[int, int]) -> None:
         t, begun, content = since.pop(place)
-        colour = TIER_COLOURS[place[0]]
+        colour = TIERS[place[0]]
         style = "-" if content is Content.STATE else (0, (2, 1))
         axes.plot([begun, work], [t, t], color=colour, lw=1.6, ls=style, solid_capstyle="butt")
         axes.plot([begun], [t], color=colour, marker="o", ms=3.2, ls="")
 
     for i in instructions:
         if i.kind is Kind.FORWARD:
-            axes.plot([work, work + i.stop - i.start], [i.start, i.stop], color=BLUE, lw=1.3)
+            axes.plot([work, work + i.stop - i.start], [i.start, i.stop], color=FORWARD, lw=1.3)
             work += i.stop - i.start
         elif i.kind is Kind.REVERSE:
-            axes.plot([work, work + i.stop - i.start], [i.stop, i.start], color=VERMILLION, lw=1.3)
+            axes.plot([work, work + i.stop - i.start], [i.stop, i.start], color=REVERSE, lw=1.3)
             work += i.stop - i.start
         elif i.kind is Kind.SAVE:
             since[i.tier, i.slot] = (i.t, work, i.content)
         elif i.kind is Kind.LOAD and i.slot >= 0:
-            axes.plot([work], [i.t], color=TIER_COLOURS[i.tier], marker="|", ms=7, mew=1.2, ls="")
+            axes.plot([work], [i.t], color=TIERS[i.tier], marker="|", ms=7, mew=1.2, ls="")
             if not i.keep:
                 release((i.tier, i.slot))
         elif i.kind is Kind.FREE:
@@ -86,14 +86,14 @@ def draw_schedule(axes: Axes, instructions: Iterable[Instruction]) -> None:
 def legend(figure: Figure, tiers: int, *, step_data: bool = False) -> None:
     """Say what the colours of `draw_schedule` mean."""
     handles: list[Any] = [
-        Line2D([], [], color=BLUE, lw=1.6, label="forward"),
-        Line2D([], [], color=VERMILLION, lw=1.6, label="reverse"),
+        Line2D([], [], color=FORWARD, lw=1.6, label="forward"),
+        Line2D([], [], color=REVERSE, lw=1.6, label="reverse"),
     ]
     for tier in range(tiers):
         label = f"snapshot {TIER_NAMES[tier]}"
-        handles.append(Line2D([], [], color=TIER_COLOURS[tier], lw=1.6, marker="o", ms=3.2, label=label))
+        handles.append(Line2D([], [], color=TIERS[tier], lw=1.6, marker="o", ms=3.2, label=label))
     if step_data:
-        handles.append(Line2D([], [], color=GREEN, lw=1.6, ls=(0, (2, 1)), label="step data in RAM"))
+        handles.append(Line2D([], [], color=RAM, lw=1.6, ls=(0, (2, 1)), label="step data in RAM"))
     handles.append(Line2D([], [], color="#555555", marker="|", ms=7, mew=1.2, ls="", label="load"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6)
 
@@ -167,7 +167,7 @@ def workspace() -> Figure:
             for t in range(last + 1):
                 inside = low < t <= p - lag
                 carried = inside and t <= loaded - lag
-                colour = ORANGE if carried else (SKY if inside else "white")
+                colour = LOADED if carried else (RUN if inside else "white")
                 axes.add_patch(Rectangle((t - 0.5, y - 0.36), 1, 0.72, fc=colour, ec="#777777", lw=0.6))
                 axes.text(t, y, str(t), ha="center", va="center", fontsize=8)
             axes.annotate(
@@ -188,8 +188,8 @@ def workspace() -> Figure:
         axes.set_title(title, fontsize=9, loc="left")
     figure.legend(
         handles=[
-            Patch(fc=SKY, ec="#777777", label="retained: run since the load"),
-            Patch(fc=ORANGE, ec="#777777", label="retained: carried by the loaded state"),
+            Patch(fc=RUN, ec="#777777", label="retained: run since the load"),
+            Patch(fc=LOADED, ec="#777777", label="retained: carried by the loaded state"),
             Patch(fc="white", ec="#777777", label="not there"),
         ],
         loc="outside upper center",
@@ -255,8 +255,8 @@ def time_over_memory() -> Figure:
     figure = Figure(figsize=(7.4, 3.3), layout="constrained")
     axes = figure.subplots()
     for name, options, colour, marker in (
-        ("in memory alone", {"costs": alone}, BLUE, "o"),
-        ("with up to 20 GB of disk", {"costs": with_disk, "disk": "20 GB"}, VERMILLION, "s"),
+        ("in memory alone", {"costs": alone}, RAM, "o"),
+        ("with up to 20 GB of disk", {"costs": with_disk, "disk": "20 GB"}, DISK, "s"),
     ):
         curve = pyrevolve.plan_curve(n, memory=budgets, **problem, **options)
         axes.plot(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .colours import BLACK, FORWARD, LOAD, REVERSE, SAVE, TIERS, WAIT
 from .crevolve import Kind
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ __all__ = ["draw", "draw_timesteps"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
-#: Okabe & Ito's colours, which colour-blind readers can tell apart.
-_FORWARD, _REVERSE, _SAVE, _LOAD, _WAIT = "#56B4E9", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
-_TIERS = (("#0072B2", "-"), ("#000000", "--"), ("#E69F00", "-."), ("#009E73", ":"))
+_DASHES = ("-", "--", "-.", ":")
 
 #: The order of legends and layers.
 _KINDS = (Kind.FORWARD, Kind.REVERSE, Kind.SAVE, Kind.LOAD)
@@ -105,10 +104,10 @@ def _timesteps(axes: Axes, timeline: Timeline, scale: float, **legend: Any) -> N
     handles: dict[Kind, Any] = {}
     # Copies first: where there are many, the operators are to be seen through them.
     for kind, first, last, colour, marker in (
-        (Kind.SAVE, "t", "t", _SAVE, "^"),
-        (Kind.LOAD, "t", "t", _LOAD, "v"),
-        (Kind.FORWARD, "start", "stop", _FORWARD, ""),
-        (Kind.REVERSE, "stop", "start", _REVERSE, ""),
+        (Kind.SAVE, "t", "t", SAVE, "^"),
+        (Kind.LOAD, "t", "t", LOAD, "v"),
+        (Kind.FORWARD, "start", "stop", FORWARD, ""),
+        (Kind.REVERSE, "stop", "start", REVERSE, ""),
     ):
         chosen = events["kind"] == kind
         if not chosen.any():
@@ -141,13 +140,13 @@ def _timesteps(axes: Axes, timeline: Timeline, scale: float, **legend: Any) -> N
             spans.tolist(),
             (0.0, 1.0),
             transform=axes.get_xaxis_transform(),
-            facecolor=_WAIT,
+            facecolor=WAIT,
             alpha=0.55,
             linewidth=0,
             zorder=0,
             rasterized=crowded,
         )
-        shown.append(Patch(color=_WAIT, alpha=0.55, label="waiting"))
+        shown.append(Patch(color=WAIT, alpha=0.55, label="waiting"))
     turned = timeline.sweeps.get("forward", (0, 0))[1] / scale
     if "reverse" in timeline.sweeps:
         shown.append(axes.axvline(turned, color="0.4", linewidth=0.9, linestyle=":", label="turn"))
@@ -160,6 +159,8 @@ def _timesteps(axes: Axes, timeline: Timeline, scale: float, **legend: Any) -> N
 
 def _shares(axes: Axes, timeline: Timeline, scale: float) -> None:
     """Draw which part of the time everything took."""
+    from matplotlib.patheffects import withStroke
+
     events, transfers = timeline.events, timeline.transfers
     end = max(1.0, float(_end(timeline)))
     edges = np.linspace(0.0, end, _COLUMNS + 1)
@@ -181,7 +182,7 @@ def _shares(axes: Axes, timeline: Timeline, scale: float) -> None:
     copies = kinds[2] + kinds[3]
     moving = np.divide(np.maximum(copies - waits, 0.0), copies, out=np.zeros(_COLUMNS), where=copies > 0.0)
     layers = (*kinds[:2], kinds[2] * moving, kinds[3] * moving, waits)
-    colours = (_FORWARD, _REVERSE, _SAVE, _LOAD, _WAIT)
+    colours = (FORWARD, REVERSE, SAVE, LOAD, WAIT)
     total = np.array([layer.sum() * width / 100.0 for layer in layers])
     bottom = np.zeros(_COLUMNS)
     for layer, colour, name, spent in zip(
@@ -205,7 +206,12 @@ def _shares(axes: Axes, timeline: Timeline, scale: float) -> None:
     )
     for name, busy in threads:
         axes.stairs(
-            busy, edges / scale, color="black", linewidth=1.0, label=f"thread, {name}: {busy.mean():.3g} %"
+            busy,
+            edges / scale,
+            color=BLACK,
+            linewidth=1.0,
+            label=f"thread, {name}: {busy.mean():.3g} %",
+            path_effects=[withStroke(linewidth=2.2, foreground="white")],
         )
     axes.set_ylim(0.0, 102.0)
     axes.set_ylabel("share of time [%]")
@@ -217,7 +223,7 @@ def _held(axes: Axes, timeline: Timeline, scale: float) -> None:
 
     end = float(_end(timeline))
     for tier, name in enumerate(timeline.tiers):
-        colour, style = _TIERS[tier % len(_TIERS)]
+        colour, style = TIERS[tier % len(TIERS)], _DASHES[tier % len(_DASHES)]
         times: npt.NDArray[Any]
         times, counts = timeline.held(tier)
         label = f"{name}: at most {int(counts.max())}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..budget import format_bytes
+from ..colours import BLUE, DISK, ORANGE, RAM, VERMILLION
 from ..planning import plan_curve
 from ..plans import Plan
 from ..quantities import number_text
@@ -18,12 +19,12 @@ from .quantities import argument, parse_count
 
 __all__ = ["add_curve_options", "curve_of", "curve_table", "write_curve"]
 
-#: Colours of Okabe & Ito, which colour-blind readers can tell apart, and a shape of its own for every family.
+#: A colour and a shape for every family.
 _STYLES = {
-    "revolve": ("#0072B2", "o"),
-    "two-tier": ("#D55E00", "s"),
-    "multistage": ("#009E73", "^"),
-    "hierarchical": ("#CC79A7", "D"),
+    "revolve": (RAM, "o"),
+    "two-tier": (DISK, "s"),
+    "multistage": (VERMILLION, "^"),
+    "hierarchical": (BLUE, "D"),
 }
 
 #: Budgets of a curve.
@@ -174,7 +175,7 @@ def _draw(path: Path, curve: list[Plan], chosen: Plan, costs: GivenCosts) -> Non
         chosen.predicted_seconds,
         "*",
         markersize=16,
-        color="#E69F00",
+        color=ORANGE,
         markeredgecolor="black",
         label=f"chosen for {format_bytes(chosen.memory)}",
         zorder=3,

@@ -217,11 +217,8 @@ class Picture {
 
   color(name) { return this.style.getPropertyValue(`--${name}`).trim(); }
 
-  /** Blue is hard to see on black; there it changes places with light blue. */
-  paint(color) {
-    if (!this.dark) return color;
-    return { "#0072B2": "#56B4E9", "#56B4E9": "#0072B2" }[color] || color;
-  }
+  /** Some colours are hard to see on black; others stand for them there. */
+  paint(color) { return (this.dark && this.schedule.data.colors.onDark[color]) || color; }
 
   setView(left, right) {
     const total = this.total(), least = Math.min(total, this.by === "time" ? total * 1e-6 : 4);

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..colours import BLUE, FORWARD, ON_DARK, REVERSE, SKY, TIERS, VERMILLION
 from ..crevolve import Content, Kind
 from ..quantities import number_text, time_text
 from .cost_options import GivenCosts
-from .picture import FORWARD, REVERSE, TIERS
 from .shown import Shown
 
 __all__ = ["page"]
@@ -50,7 +50,7 @@ def page(shown: Shown, costs: GivenCosts) -> str:
         "counts": "\n".join(_counts(shown, costs)),
         "assumptions": html.escape(_assumptions(costs)),
         "version": __version__,
-        "style": _file("page.css"),
+        "style": _palette() + _file("page.css"),
         "data": data,
         "script": _file("page.js"),
     }
@@ -64,6 +64,11 @@ def _file(name: str) -> str:
     return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+def _palette() -> str:
+    """Return the colours that page.css takes from this package."""
+    return f":root {{ --blue: {BLUE}; --sky: {SKY}; --vermillion: {VERMILLION}; }}\n"
+
+
 def _data(shown: Shown, costs: GivenCosts) -> dict[str, Any]:
     window, lookback, lag = shown.schedule.needs
     return {
@@ -74,7 +79,7 @@ def _data(shown: Shown, costs: GivenCosts) -> dict[str, Any]:
         # Loaded step data brings the next state along.
         "carries": bool(getattr(shown.schedule, "stiffly_accurate", False)),
         "unit": costs.unit,
-        "colors": {"forward": FORWARD, "reverse": REVERSE},
+        "colors": {"forward": FORWARD, "reverse": REVERSE, "onDark": ON_DARK},
         "tiers": [
             {
                 "name": shown.tiers[tier],

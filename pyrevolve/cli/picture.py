@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ..colours import FORWARD, REVERSE, TIERS
 from ..crevolve import Kind
 from ..quantities import number_text, time_text
 from .cost_options import GivenCosts
 from .figures import new_figure, save_figure
 from .shown import Floats, Shown
 
-__all__ = ["FORWARD", "REVERSE", "TIERS", "draw"]
+__all__ = ["draw"]
 
-#: Colours of Okabe & Ito, which colour-blind readers can tell apart: operators, and snapshots by tier.
-FORWARD, REVERSE = "#0072B2", "#D55E00"
-TIERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 #: With more instructions, lines are drawn as an image also in SVG and PDF.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cli.figures import save_figure
+from ..colours import BLACK, ORANGE, RAM
 
 __all__ = ["MemorySamples", "draw"]
 
@@ -83,22 +84,19 @@ def draw(
 
     axis = axes[1, 1]
     times, resident, used = samples
-    # Okabe & Ito's colours, which colour-blind readers can tell apart.
     axis.fill_between(
         times,
         used / _MIB,
         step="post",
-        color="#56B4E9",
+        color=RAM,
         alpha=0.6,
         label="wavefield ring and snapshots in use",
     )
-    axis.plot(
-        times, resident / _MIB, color="#0072B2", label="resident memory of the process, beyond the start"
-    )
-    axis.axhline(budget / _MIB, color="#E69F00", linestyle="--", label=f"budget: {budget / _MIB:.0f} MiB")
+    axis.plot(times, resident / _MIB, color=BLACK, label="resident memory of the process, beyond the start")
+    axis.axhline(budget / _MIB, color=ORANGE, linestyle="--", label=f"budget: {budget / _MIB:.0f} MiB")
     axis.axhline(
         store_all / _MIB,
-        color="#D55E00",
+        color=BLACK,
         linestyle=":",
         label=f"store-all would take {store_all / _MIB:.0f} MiB",
     )
