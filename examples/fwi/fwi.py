@@ -49,6 +49,7 @@ from pyrevolve.cli.figures import save_figure
 from pyrevolve.cli.output import tell
 from pyrevolve.cli.parsing import Parser
 from pyrevolve.cli.quantities import argument, parse_file, parse_positive, parse_shape, parse_size
+from pyrevolve.colours import BLACK, BLUE, VERMILLION
 from pyrevolve.inversion import AcousticShots, Gather, ShotRunner, Survey
 from pyrevolve.inversion.models import (
     check_resolution,
@@ -714,12 +715,10 @@ def draw(
         axis.set(title=title, xlabel="x [km]", ylabel="depth [km]")
     figure.colorbar(shown, ax=axes[0, :], label="P velocity [km/s]")
 
-    # Okabe & Ito's colours, which colour-blind readers can tell apart.
-    blue, orange, black = "#0072B2", "#D55E00", "#000000"
     axis, iterations = axes[1, 0], np.arange(len(inversion.misfits))
     for values, style, colour, label in (
-        (inversion.misfits, "o-", blue, "data misfit"),
-        (inversion.errors, "s--", orange, "model error"),
+        (inversion.misfits, "o-", BLUE, "data misfit"),
+        (inversion.errors, "s--", VERMILLION, "model error"),
     ):
         axis.semilogy(iterations, np.array(values) / values[0], style, color=colour, ms=3, label=label)
     axis.set(title="Convergence", xlabel="iteration", ylabel="relative to the start")
@@ -739,7 +738,7 @@ def draw(
         extent=(0, 3, times[-1], 0),
     )
     for edge in (1, 2):
-        axis.axvline(edge, color=black, lw=1)
+        axis.axvline(edge, color=BLACK, lw=1)
     axis.set_xticks([0.5, 1.5, 2.5], ["observed", "observed\n- start", "observed\n- result"])
     x = gather.source[0] / 1000
     axis.set(title=f"Shot at x = {x:.2f} km", xlabel=f"{width} receivers each", ylabel="time [s]")
@@ -747,9 +746,9 @@ def draw(
 
     axis, trace = axes[1, 2], width // 5
     for data, style, label in (
-        (gather.observed, {"color": black, "lw": 2.2}, "observed"),
-        (simulated[0], {"color": orange, "ls": "--"}, "start"),
-        (simulated[1], {"color": blue, "ls": "-"}, "result"),
+        (gather.observed, {"color": BLACK, "lw": 2.2}, "observed"),
+        (simulated[0], {"color": VERMILLION, "ls": "--"}, "start"),
+        (simulated[1], {"color": BLUE, "ls": "-"}, "result"),
     ):
         axis.plot(times, data[:, trace], label=label, **style)
     axis.set(title=f"The same shot, receiver {trace + 1}", xlabel="time [s]", ylabel="pressure [a.u.]")
