@@ -24,7 +24,7 @@ from devito import (
 from devito.exceptions import InvalidArgument
 from devito_problems import RING, N, acoustic, adjoint_of
 
-from pyrevolve import BudgetError, ScheduleError
+from pyrevolve import BudgetError, Kind, ScheduleError
 from pyrevolve.devito import CheckpointedAdjoint, Problem, UnsupportedOperatorError
 
 pytestmark = pytest.mark.devito
@@ -423,3 +423,11 @@ def test_a_window_is_no_longer_than_the_run(toy):
         return toy.step(u), toy.back(u)
 
     assert make(build, window=10**9).ring <= NT + 3
+
+
+def test_budget_without_an_end_is_as_good_as_store_all():
+    case = acoustic()
+    adjoint = CheckpointedAdjoint(case.build, memory=10**30, initial="keep", arguments=case.arguments)
+    adjoint.forward()
+    adjoint.reverse()
+    assert adjoint.revolver.profiler[Kind.FORWARD].steps == N

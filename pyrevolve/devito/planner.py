@@ -147,7 +147,7 @@ class Planner:
         most = chosen.n_snapshots
         if demand.memory is not None:
             left = demand.memory - sizes.held(chosen.window, 0)
-            most = max(most, left // max(1, sizes.state_bytes))
+            most = max(most, min(n, left // max(1, sizes.state_bytes)))
         schedule = Revolve(
             n,
             max(most, 0 if self.free else 1),
