@@ -28,7 +28,7 @@ from .budget import Bytes
 from .checkpoint import Checkpoint, Operator, check_problem
 from .closing import closed
 from .compression import CompressionLike, as_compression
-from .costs import CompressionCosts, Costs
+from .costs import CompressionCosts, Costs, check_costs
 from .course import Course, Standing
 from .crevolve import Content, Kind
 from .errors import ScheduleError, StorageFullError
@@ -278,8 +278,8 @@ class Revolver:
                 check_lossless(compressing)
             elif resume_key:
                 raise ValueError("resume_key is of no use without resume=, the directory of the journal")
-            if costs is not None and not isinstance(costs, Costs):
-                raise TypeError(f"costs must be pyrevolve.Costs, got {type(costs).__name__}")
+            if costs is not None:
+                check_costs(costs)
             if schedule is None:
                 return asked(
                     checkpoint,
