@@ -128,7 +128,7 @@ def _counts(shown: Shown, costs: GivenCosts) -> list[str]:
     counts += [
         (f"snapshots {shown.where(tier)}", f"≤ {int(shown.held(tier).max()):,}", shown.traffic(tier))
         for tier in shown.used_tiers
-        if shown.copies(Kind.SAVE, tier)
+        if shown.copies(Kind.SAVE, tier) or shown.copies(Kind.LOAD, tier)
     ]
     time = time_text(total) if costs.measured else f"{total:,.0f}" if total >= 1000 else number_text(total)
     counts.append(("predicted time", time, "" if costs.measured else "forward timesteps"))

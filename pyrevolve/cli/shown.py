@@ -142,10 +142,14 @@ class Shown:
     def traffic(self, tier: int) -> str:
         """Return the copies to and from a tier, in words."""
         made_again = int((self.of_kind(Kind.LOAD) & (self.rows["tier"] < 0)).sum()) if tier == 0 else 0
-        return (
-            f"{self.copies(Kind.SAVE, tier):,} saves, {self.copies(Kind.LOAD, tier):,} loads"
-            + f", {made_again:,} of them x_0 made again" * (made_again > 0)
+        counts = (
+            f"{count:,} {noun}{'s' * (count != 1)}"
+            for noun, count in (
+                ("save", self.copies(Kind.SAVE, tier)),
+                ("load", self.copies(Kind.LOAD, tier)),
+            )
         )
+        return ", ".join(counts) + f", {made_again:,} of them x_0 made again" * (made_again > 0)
 
     @property
     def used_tiers(self) -> tuple[int, ...]:

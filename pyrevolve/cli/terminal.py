@@ -44,7 +44,7 @@ def summary(shown: Shown, costs: GivenCosts) -> str:
     lines += [
         f"{shown.tiers[tier]:8} at most {int(shown.held(tier).max()):,} snapshots; {shown.traffic(tier)}"
         for tier in shown.used_tiers
-        if shown.copies(Kind.SAVE, tier)
+        if shown.copies(Kind.SAVE, tier) or shown.copies(Kind.LOAD, tier)
     ]
     total = float(shown.ends(costs.costs)[-1])
     if costs.measured:
