@@ -164,12 +164,13 @@ class Transfers:
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._seconds, self._moved = 0.0, 0
-        with _reported(self._where, self._piece):
-            self._file = tempfile.TemporaryFile(dir=self._where, buffering=0)  # noqa: SIM115
         self._thread = threading.Thread(target=self._work, name="pyrevolve-transfers", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with _reported(self._where, self._piece), contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(tempfile.TemporaryFile(dir=self._where, buffering=0))
+            self._thread.start()
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(
@@ -177,7 +178,7 @@ class Transfers:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        self._file.close()
+        self._opened.close()
 
     def seconds_per_state(self) -> float:
         """Return what the transfer of one state took on average, after the ``with`` block.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import statistics
@@ -109,11 +110,11 @@ def measure_costs(
 
     Notes
     -----
-    Takes about a second, three more for the disk; where few timesteps take longer than that, ten seconds or
-    one round of about eight calls. First calls are not counted: they may compile, or touch memory. Each round
-    loads a state, runs forward, saves, and reverses, so that every part finds the caches as it does in a
-    real run. With a window of 1 every reverse call has one timestep, and what the call costs is counted as
-    the timestep's.
+    Takes about a second; where few timesteps take longer than that, ten seconds or one round of about eight
+    calls. With a disk, two seconds for that, and everything a second time, while a thread transfers beside
+    it. First calls are not counted: they may compile, or touch memory. Each round loads a state, runs
+    forward, saves, and reverses, so that every part finds the caches as it does in a real run. With a window
+    of 1 every reverse call has one timestep, and what the call costs is counted as the timestep's.
 
     Operators that allocate large temporaries change speed during a process, because the threshold from which
     the allocator asks the system for every array anew moves; use ``out=`` arrays.
@@ -329,7 +330,9 @@ def measure_with_disk(
         disk = together(team, measure_disk)(state_bytes, directory)
         costs = measure()
         # Once more, with transfers beside it all of the time.
-        with together(team, Transfers)(state_bytes, directory) as transfers:
+        transfers = together(team, Transfers)(state_bytes, directory)
+        with contextlib.ExitStack() as stack:
+            together(team, stack.enter_context)(transfers)
             beside = measure()
         moved = together(team, transfers.seconds_per_state)()
         alone, slower = (each.forward_step + each.reverse_step for each in (costs, beside))

@@ -166,6 +166,33 @@ def test_a_full_disk_behind_standard_output(arguments):
     assert "cannot write to standard output" in line
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are those of POSIX")
+@pytest.mark.parametrize("where", ["pipe", "/dev/full", os.devnull])
+def test_an_error_is_told_whatever_becomes_of_standard_output(where):
+    if where == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+    elif os.path.exists(where):
+        write = os.open(where, os.O_WRONLY)
+    else:
+        pytest.skip(f"needs {where}")
+    arguments = "plan 99 --shape 9x9 --memory 1MB --curve /proc/a.csv"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyrevolve", *arguments.split()],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "/proc/a.csv" in line
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes standard output as shells of POSIX do")
 def test_no_standard_output(tmp_path):
     page = tmp_path / "a.html"
@@ -197,6 +224,16 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(arguments, tmp_path
     assert "File too large" in done.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "as it was"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="looks at permissions of POSIX")
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    target = tmp_path / "a"
+    target.touch(0o600)
+    with whole_file(target) as whole:
+        whole.write_text("new")
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.read_text() == "new"
 
 
 def test_what_is_no_file_is_written_to_itself(tmp_path):

@@ -237,3 +237,27 @@ def test_the_file_system_is_that_of_the_innermost_mount(tmp_path):
     assert check_speed.file_system("/tmp/big disk/x", mounts) == "xfs"
     assert check_speed.file_system("/tmpfs", mounts) == "ext4"
     assert check_speed.file_system("/tmp", tmp_path / "none") == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes programs as POSIX does")
+@pytest.mark.parametrize(
+    ("compiler", "status", "said"),
+    [
+        (None, "missing", "no mpicc"),
+        ("#!/bin/sh\nexit 1\n", "missing", "finds no mpi.h"),
+        ("#!/bin/sh\ncat >/dev/null\n", "ok", "mpicc"),
+        ("\x7fno program", "broken", "does not work"),
+    ],
+)
+def test_mpi_is_more_than_mpirun(compiler, status, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + "/bin")
+    programs = {"mpirun": "#!/bin/sh\n", "mpicc": compiler}
+    for name, text in programs.items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+    which = shutil.which
+    monkeypatch.setattr(checks.shutil, "which", lambda name: which(name, path=str(tmp_path)))
+    found = checks.check_mpirun()
+    assert (found.name, found.status) == ("mpirun", status)
+    assert said in found.detail

@@ -445,8 +445,8 @@ def test_transfers_go_on_until_the_end(monkeypatch, tmp_path, nbytes, direct):
 def test_transfers_that_fail(tmp_path):
     import resource
 
-    with pytest.raises(StorageError, match="missing"):
-        Transfers(4096, tmp_path / "missing")
+    with pytest.raises(StorageError, match="missing"), Transfers(4096, tmp_path / "missing"):
+        pass
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:

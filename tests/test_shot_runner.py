@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_results_that_cannot_be_added_are_named(result):
         with pytest.raises(TypeError, match=r"same\(\) of shot 0 of those given must return a number"):
             runner.sum("same", result, shots=[2.0])
         assert len(runner.map("same", result)) == 2
+
+
+def test_results_that_cannot_be_copied_are_named():
+    with ShotRunner(Odd, [1.0], memory=0) as runner:
+        for use in (runner.map, runner.sum):
+            with pytest.raises(TypeError, match=r"same\(\) of shot 0 returned a lock that cannot be copied"):
+                use("same", threading.Lock())
+        (result,) = runner.map("same", {"a": [np.ones(2)], "b": (1, "c")})
+    assert result["a"][0].tolist() == [1.0, 1.0]
+    assert result["b"] == (1, "c")
 
 
 def test_tuples_and_numbers_are_not_mixed():
@@ -284,7 +295,8 @@ def test_what_is_no_exception_is_not_waited_for(method, said, client):
 
 @pytest.mark.processes
 def test_closed_while_workers_compute(client):
-    runner = ShotRunner(Numbers, SHOTS * 4, client=client, memory=0, on_shot=lambda *_: runner.close())
+    # So many that they are not done before.
+    runner = ShotRunner(Numbers, SHOTS * 100, client=client, memory=0, on_shot=lambda *_: runner.close())
     with pytest.raises(ValueError, match="closed meanwhile"):
         runner.map("slow_number", 0)
 
@@ -298,7 +310,7 @@ def test_runner_outlives_its_cluster():
     ):
         late = ShotRunner(Numbers, SHOTS, client=client, memory=0)
         assert late.sum("number", 0) == in_order(SHOTS)
-        runner = ShotRunner(Numbers, SHOTS * 4, client=client, memory=0, on_shot=lambda *_: cluster.close())
+        runner = ShotRunner(Numbers, SHOTS * 100, client=client, memory=0, on_shot=lambda *_: cluster.close())
         with pytest.raises(RuntimeError, match="Dask gave up shot"):
             runner.map("slow_number", 0)
         runner.close()

@@ -492,25 +492,37 @@ class Progress:
 
 def main(given: list[str] | None = None) -> int:
     """Run the inversion; returns the exit status."""
-    # All processes of mpirun have the same arguments: what is wrong with them is said by the first one.
-    others = bool(process_rank())
-    reader = parser()
+    arguments = sys.argv[1:] if given is None else given
+    # What is wrong with the arguments is wrong in all processes of mpirun alike.
+    others = "--mpi" in arguments and bool(process_rank())
+    reader, unsaid, options = parser(), io.StringIO(), None
     try:
-        with contextlib.redirect_stderr(io.StringIO()) if others else contextlib.nullcontext():
-            options = reader.parse_args(given)
+        with contextlib.redirect_stderr(unsaid) if others else contextlib.nullcontext():
+            options = reader.parse_args(arguments)
         with reader.speaking():
             return run(options)
     except (SystemExit, ValueError, ImportError) as error:
-        if not others or (isinstance(error, SystemExit) and not error.code):
-            raise
-        time.sleep(1)  # mpirun ends all processes as soon as one has failed: let the first one speak.
-        return 1 if isinstance(error, ImportError) else 2
+        status = error.code if isinstance(error, SystemExit) else 1 + isinstance(error, ValueError)
+        if others and status and ended_within(3.0):
+            return status
+        print(unsaid.getvalue(), end="", file=sys.stderr)
+        raise
     except PeerError:  # Whose error it was says so.
+        ended_within(5.0)
         return 1
     except KeyboardInterrupt:
-        if not others and (options.output / "result.npz").is_file():
+        if options is not None and not others and (options.output / "result.npz").is_file():
             print(f"the last model is in {options.output}: --resume goes on", file=sys.stderr)
         raise
+
+
+def ended_within(seconds: float) -> bool:
+    """Wait for mpirun, which ends all processes once one has said what is wrong; return whether it did."""
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def in_step(comm: Any, work: Callable[[], None]) -> None:
@@ -533,19 +545,26 @@ LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prepare, invert, report, draw."""
-    comm = None
-    if options.mpi:
-        from devito import configuration
-        from mpi4py import MPI
+    """Invert, in this process or in step with others."""
+    if not options.mpi:
+        if any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
+            raise ValueError("started by mpirun without --mpi: every process would do the same")
+        return invert(options, None)
+    from devito import configuration
+    from mpi4py import MPI
 
-        if not MPI.Is_initialized():  # Devito asks mpi4py to leave this to whoever needs it.
-            MPI.Init()
-            atexit.register(MPI.Finalize)
-        configuration["mpi"] = True
-        comm = MPI.COMM_WORLD
-    elif any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
-        raise ValueError("started by mpirun without --mpi: every process would do the same")
+    mine = not MPI.Is_initialized()  # Devito asks mpi4py to leave this to whoever needs it.
+    if mine:
+        MPI.Init()
+    configuration["mpi"] = True
+    status = invert(options, MPI.COMM_WORLD)
+    if mine:  # Not after a failure, where it would wait for processes that do not know of that.
+        atexit.register(MPI.Finalize)
+    return status
+
+
+def invert(options: argparse.Namespace, comm: Any) -> int:
+    """Prepare, invert, report, draw."""
     first = comm is None or comm.rank == 0
 
     def say(text: str) -> None:
@@ -667,7 +686,15 @@ def read_result(directory: Path, experiment: Experiment) -> tuple[np.ndarray, li
         with np.load(path) as kept:
             digest = str(kept["experiment"])
             model, misfits, errors = (np.array(kept[name]) for name in ("model", "misfits", "errors"))
-    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{path} is damaged, or was not written by pyrevolve fwi; choose another --output"
         ) from error
@@ -679,7 +706,6 @@ def read_result(directory: Path, experiment: Experiment) -> tuple[np.ndarray, li
         and misfits.shape == errors.shape == (len(misfits),)
         and len(misfits) > 0
         and misfits[0] > 0
-        and errors[0] > 0
         and min(misfits.min(), errors.min()) >= 0
     )
     if not whole:
@@ -720,7 +746,9 @@ def draw(
         (inversion.misfits, "o-", BLUE, "data misfit"),
         (inversion.errors, "s--", VERMILLION, "model error"),
     ):
-        axis.semilogy(iterations, np.array(values) / values[0], style, color=colour, ms=3, label=label)
+        axis.semilogy(
+            iterations, np.array(values) / (values[0] or 1.0), style, color=colour, ms=3, label=label
+        )
     axis.set(title="Convergence", xlabel="iteration", ylabel="relative to the start")
     axis.grid(alpha=0.3, which="both")
     axis.legend()

@@ -147,11 +147,19 @@ def reported(prog: str, run: Callable[[], int]) -> int:
     """
     _tolerate_narrow_encodings()
     try:
-        try:
-            with _heeding_sigterm():
-                return run()
-        finally:
-            _flush()
+        status = _outcome(prog, run)
+    except SystemExit as ended:
+        if ended.code or not _printed(prog):
+            raise SystemExit(ended.code or 1) from None
+        raise
+    # What went wrong before is what has to be known.
+    return status if _printed(prog if status == 0 else None) or status else 1
+
+
+def _outcome(prog: str, run: Callable[[], int]) -> int:
+    try:
+        with _heeding_sigterm():
+            return run()
     except BrokenPipeError:
         discard_output()
         return 0
@@ -205,13 +213,21 @@ def _tolerate_narrow_encodings() -> None:
         reconfigure(errors="replace")
 
 
-def _flush() -> None:
-    """Write what was printed now, when an error can be told, and not when the interpreter ends."""
-    if sys.stdout is not None:  # which it is where the process was started without one
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            discard_output()
-            raise OSError(error.errno, f"cannot write to standard output: {error.strerror}") from error
+def _printed(prog: str | None) -> bool:
+    """Write what was printed now, when an error can be told, and not when the interpreter ends.
+
+    Return False where it cannot be written, after saying so unless `prog` is None. A reader that has closed
+    the pipe has read enough.
+    """
+    if sys.stdout is None:  # where the process was started without one
+        return True
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+    except OSError as error:
+        discard_output()
+        if prog is not None:
+            print(f"{prog}: error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        return False
+    return True

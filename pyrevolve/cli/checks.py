@@ -144,13 +144,16 @@ def check_mpirun() -> Check:
     compiler = shutil.which("mpicc")
     if compiler is None:
         return Check("mpirun", "missing", f"{found}, but no mpicc, with which Devito compiles", remedy)
-    tried = subprocess.run(
-        [compiler, "-E", "-x", "c", "-"],
-        input="#include <mpi.h>\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    try:
+        tried = subprocess.run(
+            [compiler, "-E", "-x", "c", "-"],
+            input="#include <mpi.h>\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("mpirun", "broken", f"{found}, but {compiler} does not work: {error}", remedy)
     if tried.returncode:
         return Check("mpirun", "missing", f"{found}, but {compiler} finds no mpi.h", remedy)
     return Check("mpirun", "ok", f"{found}, {compiler}", values={"path": found, "compiler": compiler})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,14 +37,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to, whose file takes the place of `path` once it is whole.
 
     Where the block is left by an exception, nothing is left of it, and `path` is as it was. What is no file,
-    such as a device, is written to itself.
+    such as a device, is written to itself, and so is a file in a directory where no other can be made.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        yield path
-        return
     partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
+        if target.exists() and not target.is_file():
+            raise FileExistsError(path)
+        partial.touch(exist_ok=False)
+    except OSError:  # Nothing can be put beside it.
+        yield path
+        return
+    try:
+        if target.exists():
+            shutil.copymode(target, partial)
         yield partial
         os.replace(partial, target)
     finally:

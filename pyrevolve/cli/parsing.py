@@ -71,10 +71,10 @@ class Parser(argparse.ArgumentParser):
 
     def _in_options(self, message: str) -> str:
         flags = {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
-        for name in re.findall(r"(?<![-\w])[a-z]\w*", message):
+        for name in re.findall(r"(?<![-\w/'])[a-z]\w*", message):
             option = _RENAMED.get(name, flags.get(name))
             if name == "n_timesteps" or option in flags.values():
                 # Some parameters are words too: "window must be" is the parameter, "a window of" is not.
                 follows = r"\b" if "_" in name else r"(?= must be\b| and \w+ are\b| are \d)"
-                message = re.sub(rf"(?<![-\w]){name}{follows}", str(option), message)
+                message = re.sub(rf"(?<![-\w/']){name}{follows}", str(option), message)
         return message

@@ -633,6 +633,8 @@ class CheckpointedAdjoint:
             kept.revolver = None
             self._waiting = None
             verifying.close()
+            if self._closed:  # meanwhile
+                kept.close()
 
 
 class _Sweep(NamedTuple):

@@ -57,8 +57,8 @@ def measure_costs(
 
     Notes
     -----
-    Takes about a second, longer where few timesteps do, and three more with a disk. All arrays that the
-    operators write are put back as they were; the forward fields are zero afterwards.
+    Takes about a second, longer where few timesteps do; with a disk, two seconds more, and everything twice.
+    All arrays that the operators write are put back as they were; the forward fields are zero afterwards.
     """
 
     def prepare(stack: contextlib.ExitStack) -> MemoryStorage:

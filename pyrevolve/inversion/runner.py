@@ -149,7 +149,7 @@ class ShotRunner:
         Parameters
         ----------
         method : str
-            Its name. It is called as ``method(*arguments, shot)``.
+            Its name. It is called as ``method(*arguments, shot)`` and returns anything that can be copied.
         *arguments
             The same for every shot, such as a model. Do not change arrays before this returns.
         shots : sequence, optional
@@ -162,6 +162,8 @@ class ShotRunner:
 
         Raises
         ------
+        TypeError
+            The method returns what cannot be copied.
         ValueError
             The runner is closed, or there are no shots.
         Exception
@@ -297,7 +299,7 @@ class Holder:
                     budget, resident = self._budget(), resident_memory()
                     self._made = self._make(budget), budget, resident
                 # Copied while nobody else computes: it may be an array that the next shot overwrites.
-                result = _copied(getattr(self._made[0], method)(*arguments, shot))
+                result = _copied(getattr(self._made[0], method)(*arguments, shot), f"{method}() of {name}")
             except StopIteration as error:  # which would mean something else to those who pass it on
                 raise RuntimeError(f"{method}() of {name}, in {self._name}, raised {error!r}") from error
             except Exception as error:
@@ -358,16 +360,26 @@ def _name(index: int, given: Sequence[Any] | None) -> str:
     return f"shot {index}" if given is None else f"shot {index} of those given"
 
 
-def _copied(result: Any) -> Any:
+def _copied(result: Any, name: str) -> Any:
     """Return a copy of what a shot has come to."""
     if isinstance(result, np.ma.MaskedArray):
         return result.copy()
     if isinstance(result, np.ndarray):  # a field's data, which is more than an array, becomes one
         return np.array(result)
-    if isinstance(result, tuple):
-        parts = [_copied(part) for part in result]
+    if isinstance(result, (tuple, list)):
+        parts = [_copied(part, name) for part in result]
+        if isinstance(result, list):
+            return parts
         return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
-    return copy.deepcopy(result)
+    if type(result) is dict:
+        return {key: _copied(part, name) for key, part in result.items()}
+    try:
+        return copy.deepcopy(result)
+    except Exception as error:
+        raise TypeError(
+            f"{name} returned a {type(result).__name__} that cannot be copied ({error}); return numbers, "
+            "arrays, or tuples, lists and dictionaries of these"
+        ) from error
 
 
 def _add(total: Any, result: Any, name: str) -> Any:
