@@ -13,24 +13,25 @@ from common import load, predicted_seconds
 from devito import Buffer, configuration
 from physics import PROBLEMS
 
-from pyrevolve import DiskStorage, Kind, compression
-from pyrevolve.devito import CheckpointedAdjoint, Problem
+from pyrevolve import DiskStorage, Kind, compression, plan
+from pyrevolve.devito import CheckpointedAdjoint, Problem, planner
 
 configuration["log-level"] = "ERROR"
 
 
-class Chosen(CheckpointedAdjoint):
-    """Takes the best plan that compresses, or the best that does not, whichever is asked for."""
+class Chooser:
+    """Takes the best plan that compresses, or the best that does not, whichever is wanted; None: the best."""
 
-    wanted: bool | None = None
+    def __init__(self, wanted):
+        self.wanted = wanted
+        self.best = None
 
-    def _choose(self, *arguments, **options):
-        best = super()._choose(*arguments, **options)
-        self.best = best
-        if self.wanted is None:
-            return best
-        plans = [plan for plan in (best, *best.runners_up) if plan.compressed is self.wanted]
-        return min(plans, key=lambda plan: plan.predicted_seconds) if plans else best
+    def __call__(self, *arguments, **options):
+        self.best = plan(*arguments, **options)
+        plans = [self.best, *self.best.runners_up]
+        if self.wanted is not None:
+            plans = [each for each in plans if each.compressed is self.wanted] or [self.best]
+        return min(plans, key=lambda each: each.predicted_seconds)
 
 
 def codec(name):
@@ -88,9 +89,9 @@ def checkpointed(given, problem, result):
         forward, reverse = problem.operators(problem.fields(save))
         return Problem(forward=forward, reverse=reverse)
 
-    Chosen.wanted = given.get("compressed")
+    planner.plan = chooser = Chooser(given.get("compressed"))
     name = given.get("compression")
-    adjoint = Chosen(
+    adjoint = CheckpointedAdjoint(
         build,
         memory=given["slices"] * problem.slice_bytes,
         disk=given.get("disk"),
@@ -98,21 +99,21 @@ def checkpointed(given, problem, result):
         compression=None if name is None else codec(name),
         arguments=problem.arguments,
     )
-    plan = adjoint.plan
+    chosen = adjoint.plan
     result.update(
         what=name or "uncompressed",
-        planned_steps=plan.forward_steps,
-        held=plan.planned_bytes,
-        on_disk_bytes=plan.planned_disk_bytes,
-        family=plan.family,
-        compressed=plan.compressed,
-        plan_compresses=adjoint.best.compressed,
-        window=plan.window,
-        snapshots=plan.n_snapshots,
-        on_disk=plan.n_on_disk,
-        period=plan.period,
-        predicted=plan.predicted_seconds,
-        table=plan.table(),
+        planned_steps=chosen.forward_steps,
+        held=chosen.planned_bytes,
+        on_disk_bytes=chosen.planned_disk_bytes,
+        family=chosen.family,
+        compressed=chosen.compressed,
+        plan_compresses=chooser.best.compressed,
+        window=chosen.window,
+        snapshots=chosen.n_snapshots,
+        on_disk=chosen.n_on_disk,
+        period=chosen.period,
+        predicted=chosen.predicted_seconds,
+        table=chosen.table(),
         waited=[],
         hidden=[],
         efficiency=[],
@@ -132,10 +133,10 @@ def checkpointed(given, problem, result):
         result["ratio"] = max(getattr(storage, "compression_ratio", 1.0) for storage in revolver.storages)
         result["direct"] = [s.direct for s in revolver.storages if isinstance(s, DiskStorage) and s.nbytes]
         result["profile"] = str(profiler)
-        if plan.compressed:
+        if chosen.compressed:
             return
-        costs = adjoint.measure_costs(directory=given.get("disk_dir") if plan.n_on_disk else None)
-        result["efficiency"].append(predicted_seconds(plan, costs) / result["seconds"][-1])
+        costs = adjoint.measure_costs(directory=given.get("disk_dir") if chosen.n_on_disk else None)
+        result["efficiency"].append(predicted_seconds(chosen, costs) / result["seconds"][-1])
 
     return sweep, after
 
