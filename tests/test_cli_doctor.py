@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,12 @@ import pyrevolve
 from pyrevolve.cli import check_speed, checks, main
 from pyrevolve.cli.check_devito import check_compiler, check_devito, check_openmp
 from pyrevolve.cli.checks import Check
+
+
+@pytest.fixture(autouse=True)
+def no_locks(monkeypatch, tmp_path_factory):
+    """Look for what killed processes have left in a directory of the test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
 def looked_at(capsys, *arguments):
@@ -261,3 +269,20 @@ def test_mpi_is_more_than_mpirun(compiler, status, said, tmp_path, monkeypatch):
     found = checks.check_mpirun()
     assert (found.name, found.status) == ("mpirun", status)
     assert said in found.detail
+
+
+def test_locks_that_killed_compilations_have_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = {"version": "4", "language": "C", "right": True}
+    uid = os.getuid() if hasattr(os, "getuid") else ""
+    old, new = (tmp_path / f"devito-codepy-uid{uid}" / name / "lock" for name in ("a b", "c"))
+    for lock in (old, new):
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+    assert check_devito(found).status == "ok"
+    long_ago = time.time() - 1000.0
+    os.utime(old, (long_ago, long_ago))
+    check = check_devito(found)
+    assert check.status == "broken"
+    assert "have left locks" in check.detail
+    assert check.remedy == f"rm '{old}'"

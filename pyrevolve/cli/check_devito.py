@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from .checks import Check, system_install
 
-__all__ = ["check_compiler", "check_devito", "check_openmp", "probe"]
+__all__ = ["check_compiler", "check_devito", "check_openmp", "probe", "stale_locks"]
 
 #: No step takes longer than this [s].
 _TIMEOUT = 120
+
+#: Locks that are older than this are nobody's [s].
+_LONGEST_COMPILATION = 300.0
 
 #: Prints what the configuration of an installed Devito is, and with "run" also whether an operator gives what
 #: it should: five timesteps of u += 1.
@@ -96,6 +102,16 @@ def check_devito(found: dict[str, Any]) -> Check:
             found,
         )
     named = f"Devito {found['version']}, language {found['language']}"
+    locks = stale_locks()
+    if locks:
+        return Check(
+            "devito",
+            "broken",
+            f"{named}: processes that were killed while they compiled have left locks, for which others wait "
+            "for ever",
+            f"rm {' '.join(map(shlex.quote, locks))}",
+            found,
+        )
     if "right" not in found:
         return Check("devito", "ok", named, values=found)
     if not found["right"]:
@@ -107,6 +123,18 @@ def check_devito(found: dict[str, Any]) -> Check:
             found,
         )
     return Check("devito", "ok", f"{named}; an operator compiles and is right", values=found)
+
+
+def stale_locks() -> list[str]:
+    """Return the locks of Devito's cache of compiled operators that nobody holds any more."""
+    uid = os.getuid() if hasattr(os, "getuid") else ""
+    cache = Path(tempfile.gettempdir()) / f"devito-codepy-uid{uid}"
+    found = []
+    for lock in sorted(cache.glob("*/lock")):
+        with contextlib.suppress(OSError):  # given back meanwhile
+            if time.time() - lock.stat().st_mtime > _LONGEST_COMPILATION:
+                found.append(str(lock))
+    return found
 
 
 def check_compiler(found: dict[str, Any]) -> Check:
