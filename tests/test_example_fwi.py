@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
 pytest.importorskip("distributed", reason="needs Dask: pip install 'pyrevolve[dask]'")
 
+import devito
 import numpy as np
 from mpi_launch import finish
 from pyrevolve.fwi import fwi
@@ -113,6 +114,16 @@ def test_what_cannot_be_is_told_in_one_line_before_anything_is_simulated(argumen
     error = fails(*OTHER, "--output", str(tmp_path), *arguments)
     assert said in error
     assert not (tmp_path / "result.npz").exists()
+
+
+@pytest.fixture(autouse=True)
+def as_it_was():
+    """Undo what the inversion sets of Devito in this process: rounding depends on the language."""
+    before = {name: devito.configuration[name] for name in ("language", "log-level")}
+    yield
+    for name, value in before.items():
+        if devito.configuration[name] != value:
+            devito.configuration[name] = value
 
 
 def complaint(capsys, *arguments):
