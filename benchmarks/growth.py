@@ -127,6 +127,9 @@ def main() -> None:
         parser.error(f"--shots must be >= 2, because the first one is not counted, got {options.shots}")
     paths = {part: options.folder / f"growth_{part}.csv" for part in options.parts}
     if options.figures is not None:
+        for path in paths.values():
+            if not path.is_file():
+                raise SystemExit(f"there is no {path}: measure first, without --figures")
         target = (options.figures if options.figures.parts else options.folder) / "growth.png"
         draw({part: read_rows(path) for part, path in paths.items()}, target)
         print(f"written to {target}")

@@ -98,6 +98,8 @@ def main() -> None:
     else:
         problems = chosen.problems
     path = options.csv or ROOT / "benchmarks" / "results" / f"memory_sweep_{options.size}.csv"
+    if (options.markdown or options.figures is not None) and not path.is_file():
+        raise SystemExit(f"there is no {path}: measure first, without --figures and --markdown")
     if options.markdown:
         rows = fastest(read_rows(path), IDENTITY)
         print(markdown(rows, predictions(rows)))
