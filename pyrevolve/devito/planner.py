@@ -148,14 +148,7 @@ class Planner:
         if demand.memory is not None:
             left = demand.memory - sizes.held(chosen.window, 0)
             most = max(most, min(n, left // max(1, sizes.state_bytes)))
-        schedule = Revolve(
-            n,
-            max(most, 0 if self.free else 1),
-            window=chosen.window,
-            lookback=chosen.lookback,
-            lag=chosen.lag,
-            initial_state=chosen.initial_state,
-        )
+        schedule = self._revolve(n, max(most, 0 if self.free else 1), chosen.window)
         if schedule.peak_snapshots > most:
             required = sizes.held(chosen.window, 1)
             raise BudgetError(
@@ -190,17 +183,21 @@ class Planner:
             compression=self.compression,
         )
 
+    def _revolve(self, n: int, n_snapshots: int, window: int) -> Revolve:
+        """Return the schedule with so many snapshots in RAM."""
+        return Revolve(
+            n,
+            n_snapshots,
+            window=window,
+            lookback=self.sizes.lookback,
+            lag=self.sizes.lag,
+            initial_state=self._initial_state,
+        )
+
     def _exact(self, n: int, n_checkpoints: int, window: int) -> Plan:
         """Return a number of snapshots and a window as a plan."""
         sizes = self.sizes
-        schedule = Revolve(
-            n,
-            n_checkpoints,
-            window=window,
-            lookback=sizes.lookback,
-            lag=sizes.lag,
-            initial_state=self._initial_state,
-        )
+        schedule = self._revolve(n, n_checkpoints, window)
         held = sizes.held(window, schedule.peak_snapshots)
         rates = RELATIVE_COSTS if self.costs is None else self.costs
         return Plan(
