@@ -149,18 +149,23 @@ def test_what_is_wrong_is_said_in_one_line_and_gives_2(arguments, said, capsys):
     assert printed.out == ""
 
 
+def run_into(output, arguments):
+    """Run the command with this standard output, which is buffered whatever the environment says."""
+    return subprocess.run(
+        [sys.executable, "-m", "pyrevolve", *arguments.split()],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", ["plan 10 --shape 9x9 --memory 1MB --json", "plan --help", "--version"])
 def test_a_full_disk_behind_standard_output(arguments):
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "pyrevolve", *arguments.split()],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-        )
+        done = run_into(full, arguments)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "cannot write to standard output" in line
@@ -178,14 +183,7 @@ def test_an_error_is_told_whatever_becomes_of_standard_output(where):
         pytest.skip(f"needs {where}")
     arguments = "plan 99 --shape 9x9 --memory 1MB --curve /proc/a.csv"
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pyrevolve", *arguments.split()],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-        )
+        done = run_into(write, arguments)
     finally:
         os.close(write)
     assert done.returncode == 1
