@@ -60,6 +60,7 @@ from pyrevolve.inversion.models import (
     water,
 )
 from pyrevolve.storage.file import process_rank
+from pyrevolve.team import Team, together
 
 _EPILOG = """\
 examples:
@@ -527,17 +528,8 @@ def ended_within(seconds: float) -> bool:
 
 def in_step(comm: Any, work: Callable[[], None]) -> None:
     """Let the first process do something that may fail; where it does, the others raise PeerError."""
-    error = None
-    if comm is None or comm.rank == 0:
-        try:
-            work()
-        except Exception as caught:
-            error = caught
-    failed = error is not None if comm is None else comm.bcast(error is not None, root=0)
-    if error is not None:
-        raise error
-    if failed:
-        raise PeerError("the first process failed", 0)
+    first = comm is None or comm.rank == 0
+    together(None if comm is None else Team(comm), work if first else lambda: None)()
 
 
 #: Where Open MPI, MPICH with Intel MPI, and MVAPICH say how many processes were started.
