@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,19 @@ _NO_STEP_DATA = (
 
 
 class Operator(abc.ABC):
-    """Something that runs a range of timesteps on the workspace."""
+    """Something that runs a range of timesteps on the workspace.
+
+    Attributes
+    ----------
+    advance : callable or None, default None
+        A forward operator may have a second method, ``advance(t_start, t_end)``, for timesteps whose step
+        data nobody needs: they are run on the way to a state from which others start. It may be faster in any
+        way that leaves the right x_t_end: by storing no step data, by recording no tape. Nothing that was
+        retained before the call, and of the call itself nothing but x_t_end, is asked of the workspace
+        afterwards; `Checkpoint.get_data` tells where it is. None: `apply` runs all timesteps.
+    """
+
+    advance: Callable[..., object] | None = None
 
     @abc.abstractmethod
     def apply(self, t_start: int, t_end: int) -> object:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from .costs import Costs
 from .crevolve import Content, Instruction, Kind
 from .errors import StorageFullError
-from .lookahead import announced
+from .lookahead import Keeping, announced
 from .schedules import Multistage, Revolve, Schedule
 from .storage import Storage
 
@@ -78,6 +78,8 @@ class Course(Iterator[Any]):
         one process.
     begin : Standing, optional
         Where the run stands already, instead of at its start.
+    advances : bool
+        Whether to find out of which timesteps nobody needs the step data.
 
     Attributes
     ----------
@@ -96,8 +98,10 @@ class Course(Iterator[Any]):
         costs: Costs | None = None,
         agree: Callable[[list[int]], list[int]] | None = None,
         begin: Standing | None = None,
+        advances: bool = False,
     ) -> None:
         self._storages = storages
+        self._advances = advances
         if costs is None or costs.tiers < len(storages):
             nothing = (0.0,) * len(storages)
             costs = Costs(forward_step=1.0, reverse_step=0.0, save=nothing, load=nothing)
@@ -168,10 +172,12 @@ class Course(Iterator[Any]):
             assert done.stop is not None
             self._spent += costs.forward_call + costs.forward_step * (done.stop - done.start)
             position = done.stop
+            if done.kept is not None:  # of what was before, no more than by a load from there is retained
+                loaded_at = done.kept
         elif kind is Kind.REVERSE:
             assert done.start is not None
             assert done.stop is not None
-            self._spent += costs.reverse_call + costs.reverse_step * (done.stop - done.start)
+            self._spent += costs.reverse_call + costs.reversal * (done.stop - done.start)
             remaining = done.start
         elif kind is Kind.TURN:
             remaining = self._n
@@ -382,7 +388,8 @@ class Course(Iterator[Any]):
         self._present = schedule
         self._spent = 0.0
         self._counted_on = sum(tier.peak for tier in schedule.counts.tiers)
-        self._source: Iterator[Any] = announced(iter(schedule), self._storages, self._announce)
+        instructions: Iterator[Any] = Keeping(schedule) if self._advances else iter(schedule)
+        self._source: Iterator[Any] = announced(instructions, self._storages, self._announce)
 
     def _announce(self, tier: int, slot: int) -> None:
         place = self._places.get((tier, slot))

@@ -328,6 +328,7 @@ cdef extern from "revolve/snapshot_copy.hpp" namespace "revolve" nogil:
 
 cdef class Instruction:
     cdef CppInstruction value
+    cdef int64_t first_kept
     cdef tuple _key(self)
 
 

@@ -338,7 +338,8 @@ cdef class Instruction:
     ========  ============================  ==========================================================
     kind      attributes                    meaning
     ========  ============================  ==========================================================
-    FORWARD   start, stop                   run the forward operator over timesteps [start, stop)
+    FORWARD   start, stop, kept             run the forward operator over timesteps [start, stop); None, or:
+                                            nobody needs the step data of those before `kept`
     SAVE      t, tier, slot, content        copy state x_t, or timestep t's step data, into the slot
     LOAD      t, tier, slot, content, keep  copy it back; keep False frees the slot. Tier and slot -1
                                             stand for a free initial state, which the user re-creates
@@ -386,6 +387,26 @@ cdef class Instruction:
     def keep(self):
         return None if self.value.kind != CppKind.load else self.value.keep != 0
 
+    @property
+    def kept(self):
+        return None if self.first_kept == 0 else self.first_kept
+
+    def keeping(self, first):
+        """Return the same FORWARD, of whose timesteps only those from `first` on need keep their step data.
+
+        Raises
+        ------
+        ValueError
+            The instruction is no FORWARD, or ``start < first <= stop`` does not hold.
+        """
+        cdef Instruction result = Instruction.__new__(Instruction)
+        cdef int64_t kept = first
+        if self.kind is not Kind.FORWARD or not self.value.start < kept <= self.value.stop:
+            raise ValueError(f"{self!r} cannot keep the step data from timestep {first} on only")
+        result.value = self.value
+        result.first_kept = kept
+        return result
+
     def at(self, tier, slot):
         """Return the same SAVE, LOAD or FREE for another slot."""
         cdef Instruction result = Instruction.__new__(Instruction)
@@ -398,7 +419,7 @@ cdef class Instruction:
 
     cdef tuple _key(self):
         return (<int>self.value.kind, self.value.start, self.value.stop, self.value.t, self.value.tier,
-                self.value.slot, self.value.keep, <int>self.value.content)
+                self.value.slot, self.value.keep, <int>self.value.content, self.first_kept)
 
     def __eq__(self, other):
         if not isinstance(other, Instruction):
@@ -409,7 +430,7 @@ cdef class Instruction:
         return hash(self._key())
 
     def __repr__(self):
-        names = ("start", "stop", "t", "tier", "slot", "keep")
+        names = ("start", "stop", "kept", "t", "tier", "slot", "keep")
         given = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None]
         if self.content is Content.STEP_DATA:
             given.append("content=STEP_DATA")
@@ -420,7 +441,7 @@ cdef class Instruction:
 
 
 def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t tier, int64_t slot,
-                 int8_t keep, int8_t content):
+                 int8_t keep, int8_t content, int64_t first_kept=0):
     """Rebuild an instruction when it is unpickled."""
     cdef Instruction result = Instruction.__new__(Instruction)
     result.value.kind = <CppKind>kind
@@ -431,6 +452,7 @@ def _instruction(int8_t kind, int64_t start, int64_t stop, int64_t t, int32_t ti
     result.value.slot = slot
     result.value.keep = keep
     result.value.content = <CppContent>content
+    result.first_kept = first_kept
     return result
 
 

@@ -1,4 +1,4 @@
-"""Tell storages what will be loaded, before its turn comes."""
+"""What the instructions that follow tell: what will be loaded, and of which timesteps the data is needed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .crevolve import Kind
+from .crevolve import Content, Kind
+from .schedules import Schedule
 from .storage import Storage
 
-__all__ = ["LookAhead", "announced"]
+__all__ = ["Keeping", "LookAhead", "announced"]
 
 #: No more instructions than this are drawn from the schedule ahead of time.
 _HORIZON = 2048
@@ -111,6 +112,64 @@ class LookAhead:
                 waiting.popleft()
                 self._announce(tier, slot)
                 self._announced[tier] += 1
+
+
+class Keeping:
+    """The instructions of a schedule, each FORWARD with the timesteps whose step data nobody needs.
+
+    Step data that the workspace holds is needed where it is reversed, or saved, before the workspace is
+    loaded again. The last timestep of the first sweep always counts as needed, so that it is the operator's
+    own `apply` that leaves x_n.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The schedule.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._source: Iterator[Any] = iter(schedule)
+        self._drawn: collections.deque[Any] = collections.deque()
+        window, _, lag = schedule.needs
+        #: So many timesteps later the workspace has forgotten a timestep, whatever is reversed there.
+        self._reach = window + lag
+
+    def __iter__(self) -> Keeping:
+        return self
+
+    def __next__(self) -> Any:
+        instruction = self._drawn.popleft() if self._drawn else next(self._source)
+        if instruction.kind is not Kind.FORWARD:
+            return instruction
+        first = self._first_needed(instruction.stop)
+        return instruction if first <= instruction.start else instruction.keeping(first)
+
+    def _first_needed(self, stop: int) -> int:
+        """Return the first timestep whose data is needed, or `stop`: none before `stop` is."""
+        first = stop
+        moved = False
+        for following in self._following():
+            kind = following.kind
+            if kind is Kind.REVERSE:
+                first = min(first, following.start)
+            elif kind is Kind.SAVE and following.content is Content.STEP_DATA:
+                first = min(first, following.t)
+            elif kind is Kind.TURN and not moved:
+                first = min(first, stop - 1)
+            elif kind is Kind.LOAD:
+                break
+            elif kind is Kind.FORWARD:
+                moved = True
+                if following.stop >= stop + self._reach:
+                    break
+        return first
+
+    def _following(self) -> Iterator[Any]:
+        """Go through the instructions that come next, drawing them as far as they are asked for."""
+        yield from self._drawn
+        for instruction in self._source:
+            self._drawn.append(instruction)
+            yield instruction
 
 
 def announced(

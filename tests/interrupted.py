@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-from test_revolver import DT2, NX, Forward, Reverse, Wave, WaveCheckpoint
+from test_revolver import DT2, NX, Reverse, Wave, WaveCheckpoint, forward_of
 
 import pyrevolve.journal
 from pyrevolve import (
@@ -226,7 +226,7 @@ class Case:
 
     def revolver(self, wave, folder=None, **options):
         """Return a Revolver, with a journal where there is a folder."""
-        parts = InterruptedCheckpoint(wave), Forward(wave), Reverse(wave)
+        parts = InterruptedCheckpoint(wave), forward_of(wave), Reverse(wave)
         if folder is not None:
             os.makedirs(folder, exist_ok=True)
             options = {

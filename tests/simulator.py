@@ -4,6 +4,8 @@ It knows the instructions (by the names of their kinds and contents) and the win
 by running forward from x_a, where a is where the workspace was last loaded or started, the workspace retains
 the step data of the timesteps tau with max(a - d - lag, p - K - lag) < tau <= p - lag.
 
+Of a forward range that keeps step data from a timestep on, that timestep is where the workspace starts anew.
+
 A slot holds a state or the step data of one timestep. Loading step data of timestep t retains that timestep
 and nothing else, and leaves the workspace without a state, unless a block of step data carries x_{t+1}.
 """
@@ -184,6 +186,10 @@ class Machine:
     def _forward(self, i: Any) -> None:
         self._require(i.start == self.position, "runs forward from a state that is not at hand")
         self._require(i.start < i.stop <= self.n, "runs over an empty or impossible range")
+        kept = getattr(i, "kept", None)
+        if kept is not None:
+            self._require(i.start < kept <= i.stop, "keeps step data from an impossible timestep on")
+            self._arrive(kept)
         self._go_on(i.stop)
         self.forward_steps += i.stop - i.start
         self.forward_calls += 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import itertools
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_revolver import Forward, Reverse, Telling, Wave, WaveCheckpoint, WaveStorage, assert_equal, run
+from simulator import Layout, Stored, simulate
+from test_revolver import Reverse, Telling, Wave, WaveCheckpoint, WaveStorage, assert_equal, forward_of, run
 
 from pyrevolve import (
     AsyncTwoTier,
@@ -24,7 +26,8 @@ from pyrevolve import (
     Revolver,
     TwoLevel,
 )
-from pyrevolve.lookahead import LookAhead
+from pyrevolve.crevolve import Content
+from pyrevolve.lookahead import Keeping, LookAhead
 
 #: No more instructions than these are to be held.
 HORIZON = 2048
@@ -197,6 +200,85 @@ def test_what_the_schedule_raises_passes_through_where_it_is():
         assert next(look, None) is None
 
 
+# --- step data that nobody needs
+
+
+def first_kept(schedule):
+    """Return, for every FORWARD, the first timestep whose data is needed (its stop: none), read backwards."""
+    needed, kept, turned = set(), [], False
+    for i in reversed(list(schedule)):
+        if i.kind is Kind.REVERSE:
+            needed |= set(range(i.start, i.stop))
+        elif i.kind is Kind.SAVE and i.content is Content.STEP_DATA:
+            needed.add(i.t)
+        elif i.kind is Kind.LOAD:
+            needed.clear()
+        elif i.kind is Kind.TURN:
+            turned = True
+        elif i.kind is Kind.FORWARD:
+            first = min([i.stop, *needed, *[i.stop - 1] * turned])
+            kept.append(max(first, i.start))
+            turned = False
+            # What is needed from before this call is retained across it.
+            needed -= set(range(i.start, i.stop))
+    return kept[::-1]
+
+
+def assert_keeps_what_is_needed(schedule, **simulated):
+    handed = list(Keeping(schedule))
+    forward = [i for i in handed if i.kind is Kind.FORWARD]
+    assert [i.start if i.kept is None else i.kept for i in forward] == first_kept(schedule)
+    assert [(i.kind, i.start, i.stop, i.t, i.tier, i.slot, i.keep) for i in handed] == [
+        (i.kind, i.start, i.stop, i.t, i.tier, i.slot, i.keep) for i in schedule
+    ]
+    window, lookback, lag = schedule.needs
+    layout = schedule.layout
+    if layout is not None:
+        simulated["layout"] = Layout(
+            [Stored(tier, slot, t) for t, tier, slot in layout.stored],
+            layout.position,
+            layout.loaded_at,
+            layout.remaining,
+            layout.remaining is not None,
+        )
+    simulate(
+        handed,
+        n=schedule.n_timesteps,
+        snapshots=[None] * 3,
+        window=window,
+        lookback=lookback,
+        lag=lag,
+        free_initial=schedule.free_initial_state,
+        **simulated,
+    )
+
+
+@settings(max_examples=500)
+@given(schedules())
+def test_step_data_is_kept_from_the_first_timestep_on_that_anybody_needs(schedule):
+    assert_keeps_what_is_needed(schedule)
+
+
+@given(n=st.integers(0, 200), slots=st.integers(1, 20), window=st.integers(1, 40))
+def test_step_data_that_is_kept_by_revolve_and_by_mixed_schedules(n, slots, window):
+    assert_keeps_what_is_needed(Revolve(n, slots, window=window))
+    assert_keeps_what_is_needed(Mixed(n, slots))
+
+
+def test_most_step_data_of_a_long_run_is_needed_by_nobody():
+    schedule = Revolve(1000, 10, window=20)
+    run_again = [(i.start, i.stop, i.kept) for i in Keeping(schedule) if i.kind is Kind.FORWARD]
+    kept = sum(stop - (start if kept is None else kept) for start, stop, kept in run_again)
+    assert kept == 1000 < schedule.forward_steps / 2
+    (only,) = [i for i in Keeping(Revolve(5, 1, window=9)) if i.kind is Kind.FORWARD]
+    assert only.kept is None
+    with pytest.raises(ValueError, match="cannot keep the step data from timestep 6"):
+        only.keeping(6)
+    assert only.keeping(3) != only
+    assert repr(only.keeping(3)) == "FORWARD(start=0, stop=5, kept=3)"
+    assert pickle.loads(pickle.dumps(only.keeping(3))) == only.keeping(3)
+
+
 # --- with a disk
 
 
@@ -237,7 +319,7 @@ def test_gradient_from_a_disk_that_reads_ahead_equals_store_all(buffers, window,
         with ToldDiskStorage(disk, wave, tmp_path, buffers) as storage:
             storages = [WaveStorage(ram, wave), storage]
             revolver = Revolver(
-                WaveCheckpoint(wave), Forward(wave), Reverse(wave), schedule=schedule, storage=storages
+                WaveCheckpoint(wave), forward_of(wave), Reverse(wave), schedule=schedule, storage=storages
             )
             for _ in range(2):
                 assert_equal(run(wave, revolver), wave.store_all())
@@ -261,7 +343,7 @@ def test_gradient_from_a_disk_equals_store_all_for_any_sizes(tmp_path_factory, s
         for tier in schedule.counts.tiers
     ] or [WaveStorage(0, wave)]
     revolver = Revolver(
-        WaveCheckpoint(wave), Forward(wave), Reverse(wave), schedule=schedule, storage=storages
+        WaveCheckpoint(wave), forward_of(wave), Reverse(wave), schedule=schedule, storage=storages
     )
     assert_equal(run(wave, revolver), wave.store_all())
     assert wave.forward_steps == schedule.forward_steps

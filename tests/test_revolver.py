@@ -23,6 +23,7 @@ from pyrevolve import (
     Costs,
     Kind,
     MemoryStorage,
+    Online,
     Operator,
     Revolve,
     Revolver,
@@ -227,6 +228,19 @@ class Forward(Operator):
         self.wave.forward(t_start, t_end)
 
 
+class AdvancingForward(Forward):
+    """Leaves nothing of timesteps whose step data nobody needs but the state that they lead to."""
+
+    def advance(self, t_start, t_end):
+        self.apply(t_start=t_start, t_end=t_end)
+        self.wave.arrive(t_end)
+
+
+def forward_of(wave):
+    """Return a forward operator; every other number of timesteps has one that can leave step data out."""
+    return (AdvancingForward if wave.n % 2 else Forward)(wave)
+
+
 class Reverse(Operator):
     def __init__(self, wave):
         self.wave = wave
@@ -239,7 +253,7 @@ class Reverse(Operator):
 
 def make(wave, *arguments, storage=True, **keywords):
     """Return a Revolver for a wave, with a storage that tells it of loads unless asked otherwise."""
-    parts = WaveCheckpoint(wave), Forward(wave), Reverse(wave)
+    parts = WaveCheckpoint(wave), forward_of(wave), Reverse(wave)
     if storage:
         probe = Revolver(*parts, *arguments, **keywords)
         keywords["storage"] = WaveStorage(probe.schedule.peak_snapshots, wave)
@@ -379,7 +393,9 @@ def test_classic_form_runs_classic_revolve():
     # n=5, s=2: T0@0 A0-2 T1@2 A2-4 F4 R1@2 A2-3 Y3 R1@2 Y2 R0@0 A0-1 Y1 R0@0 Y0. F and Y run their timestep
     # forward and reverse it; an advance and the forward half of what follows it are one call.
     wave = Wave(5)
-    revolver = make(wave, 2, 5)
+    revolver = Revolver(
+        WaveCheckpoint(wave), Forward(wave), Reverse(wave), 2, 5, storage=WaveStorage(2, wave)
+    )
     run(wave, revolver)
     assert wave.log == [
         ("save", 0, 0),
@@ -400,6 +416,49 @@ def test_classic_form_runs_classic_revolve():
         ("forward", 0, 1),
         ("reverse", 0, 1),
     ]
+
+
+def test_step_data_that_nobody_needs_is_left_out():
+    calls = []
+
+    class Split(AdvancingForward):
+        def advance(self, t_start, t_end):
+            calls.append(("advance", t_start, t_end))
+            Wave.forward(self.wave, t_start, t_end)
+            self.wave.arrive(t_end)
+
+        def apply(self, t_start, t_end):
+            calls.append(("apply", t_start, t_end))
+            Wave.forward(self.wave, t_start, t_end)
+
+    wave = Wave(5)
+    revolver = Revolver(WaveCheckpoint(wave), Split(wave), Reverse(wave), 2, 5, storage=WaveStorage(2, wave))
+    assert_equal(run(wave, revolver), wave.store_all())
+    assert calls == [
+        ("advance", 0, 2),
+        ("advance", 2, 4),
+        ("apply", 4, 5),
+        ("advance", 2, 3),
+        ("apply", 3, 4),
+        ("apply", 2, 3),
+        ("advance", 0, 1),
+        ("apply", 1, 2),
+        ("apply", 0, 1),
+    ]
+    record = revolver.profiler[Kind.FORWARD]
+    assert (record.calls, record.steps) == (revolver.schedule.forward_calls, revolver.schedule.forward_steps)
+    # Online, nobody knows what is needed before the run has ended.
+    calls.clear()
+    online = Revolver(
+        WaveCheckpoint(wave), Split(wave), Reverse(wave), schedule=Online(3), storage=WaveStorage(3, wave)
+    )
+    wave.set_initial()
+    online.advance(5)
+    online.finish()
+    assert {kind for kind, *_ in calls} == {"apply"}
+    wave.start_adjoint()
+    online.apply_reverse()
+    assert_equal((wave.gradient, wave.adjoint[:2]), wave.store_all())
 
 
 def test_first_sweep_stops_where_the_user_forms_the_residual():

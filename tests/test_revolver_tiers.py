@@ -25,6 +25,7 @@ from test_revolver import (
     WaveCheckpoint,
     WaveStorage,
     assert_equal,
+    forward_of,
     run,
 )
 
@@ -75,7 +76,7 @@ def make(wave, schedule, disk=None, checkpoint=WaveCheckpoint):
         WaveDiskStorage(peak, wave, disk) if disk is not None and tier else WaveStorage(peak, wave)
         for tier, peak in enumerate(slots)
     ]
-    return Revolver(checkpoint(wave), Forward(wave), Reverse(wave), schedule=schedule, storage=storages)
+    return Revolver(checkpoint(wave), forward_of(wave), Reverse(wave), schedule=schedule, storage=storages)
 
 
 class Listed(Schedule):
