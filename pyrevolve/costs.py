@@ -19,7 +19,8 @@ class Costs:
     Parameters
     ----------
     forward_step : float
-        One forward timestep inside a call [s], finite, >= 0.
+        One forward timestep inside a call [s], finite, >= 0; one whose step data nobody needs, where the
+        operator makes a difference (`Operator.advance`).
     reverse_step : float
         One adjoint timestep inside a call [s], finite, >= 0.
     forward_call : float
@@ -30,6 +31,9 @@ class Costs:
         Copying one state into a slot [s], finite, >= 0: one number for RAM, or one for each tier, RAM first.
     load : float or sequence of float
         Copying one state back from a slot [s], finite, >= 0: likewise.
+    recording : float
+        What a forward timestep takes longer where its step data is kept for the reverse operator [s], finite,
+        >= 0. Every timestep that is reversed is run once like that.
     interference : float
         By what part of the time of transfers that run beside them timesteps get slower, finite, >= 0: such
         transfers take memory bandwidth, and for checksums a processor. The default is typical of two
@@ -46,7 +50,8 @@ class Costs:
     -----
     The predicted time of a schedule that waits for every copy is
 
-        T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
+        T = forward_step*F + (reverse_step + recording)*n + forward_call*C_f + reverse_call*C_b
+            + save*saves + load*loads
 
     with F the forward timesteps that are run, C_f and C_b the calls of the two operators, and the
     last two terms summed over tiers. Only ratios decide which plan is best, so any unit may be used; with
@@ -66,6 +71,7 @@ class Costs:
     reverse_call: float = 0.0
     save: float | tuple[float, ...] = 0.0
     load: float | tuple[float, ...] = 0.0
+    recording: float = 0.0
     interference: float = 0.2
 
     def __post_init__(self) -> None:
@@ -84,6 +90,11 @@ class Costs:
             raise ValueError(
                 f"save and load must have a number for each tier alike, got {self.save!r} and {self.load!r}"
             )
+
+    @property
+    def reversal(self) -> float:
+        """What it takes to reverse one timestep: the adjoint timestep, and recording what it reads [s]."""
+        return self.reverse_step + self.recording
 
     @property
     def tiers(self) -> int:
@@ -159,7 +170,7 @@ class Costs:
         """
         operators = (
             self.forward_step * forward_steps
-            + self.reverse_step * reverse_steps
+            + self.reversal * reverse_steps
             + self.forward_call * forward_calls
             + self.reverse_call * reverse_calls
         )

@@ -335,7 +335,7 @@ def measure_with_disk(
             together(team, stack.enter_context)(transfers)
             beside = measure()
         moved = together(team, transfers.seconds_per_state)()
-        alone, slower = (each.forward_step + each.reverse_step for each in (costs, beside))
+        alone, slower = (each.forward_step + each.reversal for each in (costs, beside))
         lost = max(0.0, 1.0 - alone / slower) * moved if slower else 0.0  # with each state
         return dataclasses.replace(
             costs,
@@ -404,6 +404,8 @@ def time_operators(
     reach = min(steps + 1 - resolve_lag(checkpoint.lookback, checkpoint.lag), n_timesteps)
     back = min(checkpoint.window, reach)
 
+    advance = getattr(forward, "advance", None)
+
     def run(turn: int) -> dict[str, float]:
         if disposable:
             start = turn * steps % max(1, n_timesteps - steps)
@@ -414,6 +416,9 @@ def time_operators(
         spent = {"load": _time(storage.load, source, checkpoint.get_data_location(start), 0)}
         spent["one"] = _time(forward.apply, t_start=start, t_end=start + 1)
         storage.load(source, checkpoint.get_data_location(start), 0)
+        if advance is not None:
+            spent["bare"] = _time(advance, t_start=start, t_end=end)
+            storage.load(source, checkpoint.get_data_location(start), 0)
         spent["many"] = _time(forward.apply, t_start=start, t_end=end)
         if storage.timesteps[target] is not None:
             storage.free(target)
@@ -438,13 +443,18 @@ def time_operators(
     typical = {name: _quartile([spent[name] for spent in rounds]) for name in rounds[0]}
     forward_step, forward_call = _split(typical["one"], typical["many"], steps)
     reverse_step, reverse_call = _split(typical["last"], typical["back"], back)
+    recording = 0.0
+    if advance is not None:
+        # Of the same calls, so that no call's cost is taken for that of timesteps.
+        recording = min(forward_step, max(0.0, (typical["many"] - typical["bare"]) / steps))
     costs = Costs(
-        forward_step=forward_step,
+        forward_step=forward_step - recording,
         reverse_step=reverse_step,
         forward_call=forward_call,
         reverse_call=reverse_call,
         save=typical["save"],
         load=typical["load"],
+        recording=recording,
     )
     return costs if team is None else team.first(costs)
 

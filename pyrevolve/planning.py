@@ -115,7 +115,8 @@ def plan(
     -----
     Every family is searched over windows, with exact counts and without iterating a schedule, for the least
 
-        T = forward_step*F + reverse_step*n + forward_call*C_f + reverse_call*C_b + save*saves + load*loads
+        T = forward_step*F + (reverse_step + recording)*n + forward_call*C_f + reverse_call*C_b
+            + save*saves + load*loads
 
     (copies summed over tiers), or for the least overlapped time (`AsyncTwoTier.overlap`); of the other
     families with a disk, whose transfers are not foreseen in detail, every transfer is taken to be waited
@@ -531,7 +532,7 @@ class _Search:
             "lag": self.lag,
             "free_initial": self.initial_state == "free",
             "forward_step": self.costs.forward_step,
-            "reverse_step": self.costs.reverse_step,
+            "reverse_step": self.costs.reversal,
             "forward_call": self.costs.forward_call,
             "reverse_call": self.costs.reverse_call,
             "save": ram.save,

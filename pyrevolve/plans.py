@@ -253,7 +253,7 @@ class Plan:
     def explain(self) -> str:
         """Return in words what the plan does and why nothing else is faster, one sentence a line."""
         n, costs = self.n_timesteps, self.costs
-        reverse = costs.reverse_step * n
+        reverse = costs.reversal * n
         least = costs.forward_step * n + reverse
         words = [
             f"{n} timesteps run forward once and reversed take {self._time(least)}"

@@ -281,7 +281,7 @@ class Progress(Observer):
 
     def ran_reverse(self, start: int, stop: int, began: int, ended: int) -> None:
         """Add a call up."""
-        self._done += self._rates.reverse_call + self._rates.reverse_step * (stop - start)
+        self._done += self._rates.reverse_call + self._rates.reversal * (stop - start)
         self._reversed += stop - start
         if ended >= self._next:
             self._show()

@@ -211,8 +211,10 @@ def _operators(profiler: Profiler, foretold: Schedule | None, costs: Costs | Non
         return
     run, back = foretold.forward_steps, foretold.reverse_steps
     calls, back_calls = foretold.forward_calls, foretold.reverse_calls
-    seconds = None if costs is None else costs.forward_step * run + costs.forward_call * calls
-    back_seconds = None if costs is None else costs.reverse_step * back + costs.reverse_call * back_calls
+    seconds = back_seconds = None
+    if costs is not None:
+        seconds = costs.forward_step * run + costs.recording * back + costs.forward_call * calls
+        back_seconds = costs.reverse_step * back + costs.reverse_call * back_calls
     yield Row("forward steps", run, forward.steps, seconds, forward.seconds)
     yield Row("forward calls", calls, forward.calls)
     yield Row("reverse steps", back, reverse.steps, back_seconds, reverse.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import itertools
 import math
@@ -294,6 +295,10 @@ def test_pruning_and_saturated_rows_are_exact(capacities, write, read, call):
     n = 450
     costs = Costs(
         forward_step=1, reverse_step=0, forward_call=call, reverse_call=2 * call, save=write, load=read
+    )
+    recorded = dataclasses.replace(costs, recording=0.5)
+    assert HRevolve(n, capacities, costs=recorded).optimal_cost == pytest.approx(
+        HRevolve(n, capacities, costs=costs).optimal_cost + 0.5 * n
     )
     expected = plain_rows(n, capacities, costs)
     for x in (1, 2, 63, 64, 65, 128, 200, 333, 449, 450):

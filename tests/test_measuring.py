@@ -171,6 +171,27 @@ def test_costs_are_those_of_the_clock(clock, window):
     assert costs.save == costs.load == 0.0
 
 
+@pytest.mark.parametrize(("bare", "recording"), [(0.5e-3, 1.5e-3), (2e-3, 0.0), (3e-3, 0.0)])
+def test_what_is_saved_where_step_data_is_left_out(clock, bare, recording):
+    chain = Chain(100, 4, clock=clock, forward=(2e-3, 7e-3), reverse=(3e-3, 5e-3))
+
+    class Advancing(type(chain.operators[0])):
+        def advance(self, t_start, t_end):
+            chain.costs["bare"] = bare, 7e-3
+            assert 0 <= t_start < t_end <= chain.n
+            assert chain.t[0] == t_start
+            chain.t[0], chain.field[:] = t_end, t_end
+            chain.loaded = t_end  # nothing else is retained: a reverse call after it is illegal
+            chain.spend("bare", t_end - t_start)
+
+    chain.operators = Advancing(), chain.operators[1]
+    costs = chain.measure()
+    assert costs.recording == pytest.approx(recording, abs=1e-12)
+    assert costs.forward_step + costs.recording == pytest.approx(2e-3)
+    assert costs.forward_call == pytest.approx(7e-3)
+    assert costs.reverse_step == pytest.approx(3e-3)
+
+
 def test_the_first_calls_do_not_count(clock):
     chain = Chain(50, 4, clock=clock, forward=(2e-3, 0), reverse=(3e-3, 0))
     spend, seen = chain.spend, set()

@@ -16,7 +16,13 @@ from pyrevolve import BudgetError, Costs, Plan, Revolve, plan
 from pyrevolve.costs import RELATIVE_COSTS
 
 MEASURED = Costs(
-    forward_step=0.8e-3, reverse_step=1.2e-3, forward_call=20e-6, reverse_call=30e-6, save=0.5e-3, load=0.6e-3
+    forward_step=0.8e-3,
+    reverse_step=1.2e-3,
+    forward_call=20e-6,
+    reverse_call=30e-6,
+    save=0.5e-3,
+    load=0.6e-3,
+    recording=0.2e-3,
 )
 
 
@@ -24,7 +30,7 @@ def makespan(schedule, costs):
     """Return the time of a schedule from its counts, independently of the library."""
     return (
         schedule.forward_steps * costs.forward_step
-        + schedule.n_timesteps * costs.reverse_step
+        + schedule.n_timesteps * (costs.reverse_step + costs.recording)
         + schedule.forward_calls * costs.forward_call
         + schedule.reverse_calls * costs.reverse_call
         + schedule.saves * costs.save

@@ -18,9 +18,10 @@ BLOCK = 4096
 STATE, SLICE = 2 * BLOCK, BLOCK  # bytes
 
 costs = st.builds(
-    lambda calls, ram, write, read, reverse: Costs(
+    lambda calls, ram, write, read, reverse, recording: Costs(
         forward_step=1.0,
         reverse_step=reverse,
+        recording=recording,
         forward_call=calls,
         reverse_call=calls,
         save=(ram, write),
@@ -31,6 +32,7 @@ costs = st.builds(
     st.sampled_from([0.0, 0.3, 3.0, 12.0, 80.0]),
     st.sampled_from([0.0, 0.5, 4.0, 30.0]),
     st.sampled_from([0.5, 1.5]),
+    st.sampled_from([0.0, 0.4]),
 )
 reads = st.sampled_from([(0, 1), (1, 0), (1, 1), (2, 0), (2, 1)])
 

@@ -118,6 +118,19 @@ def test_seconds_are_predicted_from_costs(name, tmp_path):
     assert report["efficiency (predicted / run)"].run == report.efficiency
 
 
+def test_recording_is_the_forward_operators():
+    wave = Wave(50, 4)
+    costs = Costs(forward_step=1e-3, reverse_step=2e-3, recording=5e-4)
+    with Revolver(
+        WaveCheckpoint(wave), Forward(wave), Reverse(wave), schedule=Revolve(50, 3, window=4), costs=costs
+    ) as revolver:
+        run(wave, revolver)
+        report, schedule = revolver.report(), revolver.schedule
+    assert report["forward steps"].predicted_seconds == pytest.approx(1e-3 * schedule.forward_steps + 0.025)
+    assert report["reverse steps"].predicted_seconds == pytest.approx(0.1)
+    assert report["total"].predicted_seconds == pytest.approx(schedule.makespan(costs))
+
+
 def test_plan_is_what_was_predicted(tmp_path):
     wave = Wave(80, 4)
     parts = WaveCheckpoint(wave), Forward(wave), Reverse(wave)

@@ -344,6 +344,15 @@ def test_costs_of_each_tier():
             one.load_at(tier)
 
 
+@each_schedule
+def test_every_timestep_that_is_reversed_is_recorded_once(schedule):
+    tiers = max(1, len(schedule.counts.tiers))
+    nothing = (0.0,) * tiers
+    costs = Costs(forward_step=0.0, reverse_step=0.0, save=nothing, load=nothing, recording=2.0)
+    assert schedule.makespan(costs) == 2.0 * schedule.reverse_steps
+    assert costs.reversal == 2.0
+
+
 def test_costs_for_too_few_tiers_are_refused_where_the_tier_is_used():
     one = Costs(forward_step=1.0, reverse_step=2.0, save=3.0, load=4.0)
     with pytest.raises(ValueError, match="1 tier, tier 1 is asked for"):
@@ -359,7 +368,17 @@ def test_what_is_no_costs_is_a_type_error(schedule):
 
 
 @pytest.mark.parametrize(
-    "name", ["forward_step", "reverse_step", "forward_call", "reverse_call", "save", "load", "interference"]
+    "name",
+    [
+        "forward_step",
+        "reverse_step",
+        "forward_call",
+        "reverse_call",
+        "save",
+        "load",
+        "recording",
+        "interference",
+    ],
 )
 @pytest.mark.parametrize(
     ("bad", "error"),

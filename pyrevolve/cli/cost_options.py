@@ -17,6 +17,8 @@ __all__ = ["GivenCosts", "add_cost_options", "given_costs"]
 _DURATIONS = ("forward_step", "reverse_step", "forward_call", "reverse_call")
 _TRANSFERS = ("save", "load")
 _SHARE = "interference"
+#: Durations for which there is no option.
+_IN_FILES = ("recording",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +99,8 @@ def add_cost_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="JSON object with the same names in seconds (forward_step, ..., save and load a number or a "
-        'list, and interference, see pyrevolve.Costs), or one that has such an object under "costs"; '
-        "options go before it",
+        "list, recording and interference, see pyrevolve.Costs), or one that has such an object under "
+        '"costs"; options go before it',
     )
 
 
@@ -176,7 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON that can be read: {error}") from None
     if isinstance(found, dict) and "costs" in found:
         found = found["costs"]
-    names = (*_DURATIONS, *_TRANSFERS, _SHARE)
+    names = (*_DURATIONS, *_IN_FILES, *_TRANSFERS, _SHARE)
     if not isinstance(found, dict) or not set(found) <= set(names):
         raise ValueError(
             f"{path} must hold a JSON object with some of {', '.join(names)}, got {found!r:.200}"

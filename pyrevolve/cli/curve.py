@@ -180,7 +180,7 @@ def _draw(path: Path, curve: list[Plan], chosen: Plan, costs: GivenCosts) -> Non
         label=f"chosen for {format_bytes(chosen.memory)}",
         zorder=3,
     )
-    least = (chosen.costs.forward_step + chosen.costs.reverse_step) * chosen.n_timesteps
+    least = (chosen.costs.forward_step + chosen.costs.reversal) * chosen.n_timesteps
     axis.axhline(
         least,
         color="0.3",

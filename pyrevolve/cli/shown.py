@@ -197,7 +197,7 @@ class Shown:
         seconds = np.zeros(len(rows))
         for kind, step, call in (
             (Kind.FORWARD, costs.forward_step, costs.forward_call),
-            (Kind.REVERSE, costs.reverse_step, costs.reverse_call),
+            (Kind.REVERSE, costs.reversal, costs.reverse_call),
         ):
             here = self.of_kind(kind)
             seconds[here] = call + step * steps[here]

@@ -126,9 +126,9 @@ class Schedule(abc.ABC):
 
         Notes
         -----
-        T = forward_step F + reverse_step n + forward_call C_f + reverse_call C_b + save W + load R with F
-        forward timesteps, C_f and C_b calls, W saves and R loads, the last two terms summed over tiers. Every
-        copy is waited for.
+        T = forward_step F + (reverse_step + recording) n + forward_call C_f + reverse_call C_b + save W
+        + load R with F forward timesteps, C_f and C_b calls, W saves and R loads, the last two terms summed
+        over tiers. Every copy is waited for.
         """
         check_costs(costs)
         return costs.total(

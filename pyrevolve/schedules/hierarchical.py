@@ -39,7 +39,7 @@ class _Tiered(Schedule):
             raise ValueError(f"lookback must be <= window = {self.window}, got {self.lookback}")
         object.__setattr__(self, "lag", resolve_lag(self.lookback, self.lag))
         costs = self.costs
-        rates = [costs.forward_step, costs.forward_call, costs.reverse_step, costs.reverse_call]
+        rates = [costs.forward_step, costs.forward_call, costs.reversal, costs.reverse_call]
         rates += [cost(tier) for tier in range(costs.tiers) for cost in (costs.save_at, costs.load_at)]
         if not math.isfinite(max(rates) * float(max(1, self.n_timesteps)) ** 2):
             raise OverflowError(
@@ -87,7 +87,7 @@ class _Tiered(Schedule):
         )
 
     def _total(self, cost: float) -> float:
-        return cost + self.costs.reverse_step * self.n_timesteps
+        return cost + self.costs.reversal * self.n_timesteps
 
 
 def _check_any_slot(schedule: _Tiered, slots: Iterable[int | None]) -> None:

@@ -281,7 +281,7 @@ class AsyncTwoTier(_Spine):
             self.free_initial_state,
             buffers,
             forward_step=costs.forward_step,
-            reverse_step=costs.reverse_step,
+            reverse_step=costs.reversal,
             forward_call=costs.forward_call,
             reverse_call=costs.reverse_call,
             save=costs.save_at(0),
