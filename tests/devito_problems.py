@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from devito import (
     solve,
 )
 
-from pyrevolve.devito import CheckpointedAdjoint, Problem
+from pyrevolve.devito import CheckpointedAdjoint, Problem, advancing, building
 
 configuration["log-level"] = "ERROR"
 # One thread: sources and receivers are added up in one order, so that results agree bit for bit.
@@ -292,3 +293,28 @@ def adjoint_of(name: str) -> CheckpointedAdjoint:
     """Return the adjoint of a case on a ring of RING slices with four snapshots; built once per session."""
     case = CASES[name]()
     return CheckpointedAdjoint(case.build, n_checkpoints=4, window=RING - case.gap, arguments=case.arguments)
+
+
+@contextlib.contextmanager
+def advances():
+    """Let no call be too short to be run in short rings, and count the timesteps that are."""
+    run, original, least = [], advancing.Advancing.advance, advancing._LEAST
+
+    def advance(self, t_start, t_end):
+        run.append(t_end - t_start)
+        original(self, t_start, t_end)
+        assert self._checkpoint.shortened
+
+    advancing.Advancing.advance, advancing._LEAST = advance, 1
+    try:
+        yield run
+    finally:
+        advancing.Advancing.advance, advancing._LEAST = original, least
+
+
+def short_rings(adjoint):
+    """Return the operators for short rings of an adjoint that was made without."""
+    made = adjoint._made
+    sizes = building.Sizes.of(made)
+    builder = building.Builder(build=adjoint._build, given=adjoint._given, team=adjoint._team)
+    return builder.advancing(made, sizes.ring(sizes.min_window))

@@ -8,7 +8,7 @@ pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devit
 
 import numpy as np
 from devito import switchconfig
-from devito_problems import CASES, RING, N, adjoint_of
+from devito_problems import CASES, RING, N, adjoint_of, advances, short_rings
 
 from pyrevolve import Kind
 from pyrevolve.devito import CheckpointedAdjoint, Problem, read_operator
@@ -24,6 +24,25 @@ def test_gradient_equals_store_all_bit_for_bit_also_in_poisoned_rings(name):
     assert report.n_timesteps == N
     assert report.forward_steps > N
     assert all(np.abs(array).max() > 0 for array in case.shot(adjoint).values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_equals_store_all_where_timesteps_are_run_in_short_rings(name):
+    case, adjoint = CASES[name](), adjoint_of(name)
+    made = adjoint._made
+    made.advancing = short_rings(adjoint)
+    try:
+        with advances() as run:
+            report = adjoint.verify(case.shot)
+            assert report.passed, str(report)
+            for _ in range(2):
+                run.clear()
+                case.shot(adjoint)
+                # All that is run besides the timesteps that are reversed, but for the end of the first sweep.
+                assert adjoint.plan.forward_steps - N <= sum(run) + 1
+                assert adjoint.profiler[Kind.FORWARD].steps == adjoint.plan.forward_steps
+    finally:
+        made.advancing = {}
 
 
 @pytest.mark.parametrize("name", CASES)

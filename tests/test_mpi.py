@@ -224,6 +224,13 @@ def test_gradient_of_a_divided_grid_is_that_of_store_all(how, divided):
 
 
 @pytest.mark.devito
+def test_timesteps_of_a_divided_grid_are_run_in_short_rings(divided):
+    found = [each["advancing"] for each in divided[0]]
+    assert all(each["equal"] == [True, True] and sum(each["run"]) > 60 for each in found)
+    assert all(each == found[0] for each in found)
+
+
+@pytest.mark.devito
 def test_gradient_of_a_divided_grid_is_that_of_the_whole_to_rounding(divided):
     from devito_problems import acoustic
     from test_devito_adjoint import Stored
@@ -242,7 +249,8 @@ def test_gradient_is_that_of_store_all_however_halos_are_exchanged(mode, launch_
     status, written, errors = finish(launch_devito(3, ACOUSTIC, str(tmp_path), DEVITO_MPI=mode))
     assert status == 0, errors
     for each in json.loads(written.splitlines()[-1]):
-        assert all(each[how]["equal"] == [True, True] for how in ("measured", "disk", "compression"))
+        for how in ("measured", "disk", "compression", "advancing"):
+            assert each[how]["equal"] == [True, True]
 
 
 @pytest.mark.devito

@@ -581,6 +581,7 @@ class CheckpointedAdjoint:
         self._prepare(made.reverse, self._given.for_reverse(problem, made.reverse.known, {}))
         made.checkpoint.offset = span.first
         return measure_costs(
+            made.runner(made.forward),
             made.forward,
             made.reverse,
             made.checkpoint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from devito import Buffer
@@ -13,11 +13,13 @@ from devito import Buffer
 from ..costs import Costs
 from ..plans import Plan
 from ..team import Team, together
+from .advancing import Advancing
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
 from .given import Given
 from .made import Made, Sizes, check_ranges, follows
-from .measure import measure_compression, measure_costs
+from .measure import measure_compression, measure_costs, measure_gain
+from .memory import in_huge_pages
 from .operator import DevitoOperator
 from .planner import Demand, Planner
 from .problem import Analysis, Problem, analyse
@@ -29,6 +31,10 @@ _LOG = logging.getLogger("pyrevolve.devito")
 
 #: Gradients that take longer than this are worth a second measurement, on the ring that was planned [s].
 _REFINE_ABOVE = 5.0
+
+#: Gradients that take longer than this [s] are worth the compilation of operators for short rings, which are
+#: used where timesteps gain at least this part of their time.
+_ADVANCE_ABOVE, _LEAST_GAIN = 1.0, 0.03
 
 #: Slices of the ring on which costs are measured: many enough to leave the cache as a long ring does.
 PROBE_RING = 20
@@ -134,6 +140,8 @@ class Builder:
             Devito refuses an argument.
         """
         problem, given = analysis.problem, self.given
+        for field in analysis.fields:
+            in_huge_pages(field.function)
 
         def compiled() -> tuple[dict[str, DevitoOperator], dict[str, Any], dict[str, Any]]:
             analysis.check_arguments({**given.shared, **given.forward}, reverse=False)
@@ -179,6 +187,53 @@ class Builder:
 
         return together(self.team, ready)(*together(self.team, compiled)())
 
+    def advancing(self, made: Made, ring: int) -> dict[str, Advancing]:
+        """Make the forward operators once more, for short rings within those that were made.
+
+        Parameters
+        ----------
+        made : Made
+            What was made for long rings.
+        ring : int
+            The length of the short ones [slices].
+
+        Returns
+        -------
+        dict of str to Advancing
+            By what the operators are called.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+            They are not the same.
+        Exception
+            As of `built`.
+        """
+        long = {field.name for field in made.retained.fields if follows(field, made.ring)}
+
+        def compiled() -> dict[str, Advancing]:
+            analysis = built(self.build, ring)
+            _check_same(made.retained.fields, analysis.retention(made.shift).fields)
+            made_anew = {"forward": (analysis.problem.forward, analysis.forward)}
+            if analysis.recompute is not None:
+                made_anew["recompute"] = analysis.problem.recompute, analysis.recompute
+            found = {}
+            for name, (operator, access) in made_anew.items():
+                short = DevitoOperator(operator, access.time)
+                short.check_parameters(made.operators[name])
+                lengths = {
+                    field.name: ring
+                    for field in made.retained.fields
+                    if field.name in long and field.name in short.parameters
+                }
+                found[name] = Advancing(made.operators[name], short, made.checkpoint, lengths)
+            for field in analysis.fields:
+                if follows(field, ring):
+                    field.function._data = None  # where the factory used it already
+            return found
+
+        return together(self.team, compiled)()
+
     def remake(self, made: Made, ring: int) -> Made:
         """Make the same for another ring length, in place of what was made before.
 
@@ -189,15 +244,11 @@ class Builder:
         Exception
             As of `built` and `make`.
         """
-        before = [_as_read(field) for field in made.retained.fields]
+        before = made.retained.fields
         # The short ring's memory is given back before the long one is taken.
         made.release()
         remade = self.make(together(self.team, built)(self.build, ring), ring)
-        if [_as_read(field) for field in remade.retained.fields] != before:
-            raise UnsupportedOperatorError(
-                "build(save) makes operators that read and write differently for different ring "
-                "lengths; it must make the same equations for every save"
-            )
+        _check_same(before, remade.retained.fields)
         return remade
 
 
@@ -259,6 +310,7 @@ def set_up(
 
     def measure(made: Made) -> Costs:
         return measure_costs(
+            made.runner(made.forward),
             made.forward,
             made.reverse,
             made.checkpoint,
@@ -287,7 +339,9 @@ def set_up(
             f"timesteps, but the fields retain {made.retained.window}; make every forward field with "
             "save=save"
         )
-    if measured and rebuilt and chosen.predicted_seconds > _REFINE_ABOVE:
+    if _worth_advancing(chosen, made, sizes):
+        made.advancing = _advancing(builder, made, sizes.ring(sizes.min_window))
+    if measured and (made.advancing or (rebuilt and chosen.predicted_seconds > _REFINE_ABOVE)):
         # A longer ring is further away from the processor; the window stays, the prediction improves.
         planner = dataclasses.replace(planner, costs=measure(made))
         chosen = together(team, planner.choose)(n, chosen.window)
@@ -295,9 +349,44 @@ def set_up(
     return planner, chosen, made
 
 
+def _worth_advancing(chosen: Plan, made: Made, sizes: Sizes) -> bool:
+    """Return whether it may be worth while to compile operators for short rings too."""
+    short = sizes.ring(sizes.min_window)
+    return (
+        chosen.measured
+        and chosen.predicted_seconds > _ADVANCE_ABOVE
+        and chosen.forward_steps > chosen.n_timesteps
+        and made.ring >= max(2 * short, 3 * (short - 1))  # room to move states about
+        and sizes.slice_bytes > 0
+        and not made.analysis.cautious
+    )
+
+
+def _advancing(builder: Builder, made: Made, short: int) -> dict[str, Advancing]:
+    """Return the operators for short rings; none where they are hardly faster, or cannot be used."""
+    try:
+        found = builder.advancing(made, short)
+    except UnsupportedOperatorError as error:
+        _LOG.warning("all timesteps are run in the long rings: %s", error)
+        return {}
+    n = made.forward_range.n_timesteps
+    gain = measure_gain(found["forward"], made.forward, made.checkpoint, n, team=builder.team)
+    _LOG.info("timesteps in a ring of %d instead of %d take %.1f %% less time", short, made.ring, 100 * gain)
+    return found if gain > _LEAST_GAIN else {}
+
+
 def _slices_at_most(field: FieldState) -> int:
     """Return a bound of the slices that a state can need of a field."""
     return max(field.slices, 2 - field.reads[0] if field.reads is not None else 0)
+
+
+def _check_same(fields: Sequence[FieldState], others: Sequence[FieldState]) -> None:
+    """Raise where the fields for two ring lengths are not read and written alike."""
+    if [_as_read(field) for field in fields] != [_as_read(field) for field in others]:
+        raise UnsupportedOperatorError(
+            "build(save) makes operators that read and write differently for different ring lengths; it must "
+            "make the same equations for every save"
+        )
 
 
 def _as_read(field: FieldState) -> tuple[str, FieldState]:

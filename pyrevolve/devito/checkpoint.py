@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,12 +64,14 @@ class TimeFunctionCheckpoint(Checkpoint):
         self._slices = [_ring(field) for field in self._fields]
         self.window_bytes = sum(field.ring * field.slice_bytes for field in self._fields)
         used = [
-            (slices, field.head, field.slices)
+            (field.name, slices, field.head, field.slices)
             for field, slices in zip(self._fields, self._slices, strict=True)
             if field.slices
         ]
         self._used = used
-        self._period = math.lcm(*(len(slices) for slices, _, _ in used)) if used else 1
+        self._period = math.lcm(*(len(slices) for _, slices, _, _ in used)) if used else 1
+        #: Where short rings lie within the rings, by field: first slice and length; None: nowhere.
+        self._short: dict[str, tuple[int, int]] | None = None
         self._table: list[tuple[npt.NDArray[Any], ...]] | None = None
         if self._period <= _TABLE:
             self._table = [self._state(index) for index in range(self._period)]
@@ -121,13 +123,29 @@ class TimeFunctionCheckpoint(Checkpoint):
             Contiguous views, halo and padding included.
         """
         index = t + self._offset
+        if self._short is not None:
+            return self._state(index)
         return self._table[index % self._period] if self._table is not None else self._state(index)
 
-    #: Where x_t is loaded to is where it lives.
-    get_data_location = get_data
+    def get_data_location(self, t: int) -> tuple[npt.NDArray[Any], ...]:
+        """Return the slices of the whole rings that are to hold x_t; what the workspace holds is given up.
+
+        Parameters
+        ----------
+        t : int
+            Timestep, >= 0.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            As of `get_data`.
+        """
+        self._short = None
+        return self.get_data(t)
 
     def set_initial(self) -> None:
         """Put x_0 into the fields: zeros, unless something else was asked for."""
+        self._short = None
         if self._initial is not None:
             self._initial()
             return
@@ -163,13 +181,80 @@ class TimeFunctionCheckpoint(Checkpoint):
                 return slices
         raise KeyError(name)
 
+    def give_up(self) -> None:
+        """Take the rings for whole ones, with x_t where it belongs, whatever was in the workspace before."""
+        self._short = None
+
+    @property
+    def shortened(self) -> bool:
+        """Whether the state lies in short rings within the rings."""
+        return self._short is not None
+
+    def shorten(self, t: int, lengths: Mapping[str, int]) -> dict[str, int]:
+        """Put x_t, which is in the workspace, into short rings; whatever else the rings hold is given up.
+
+        Parameters
+        ----------
+        t : int
+            Timestep.
+        lengths : mapping of str to int
+            The short rings' slices by field: one more at least than a state has, and so few that the ring
+            holds the state three times. Fields that are not named stay as they are.
+
+        Returns
+        -------
+        dict of str to int
+            The slice of each ring with which its short ring begins. They stay there until `lengthen`, or
+            until a state is loaded.
+        """
+        if self._short is None:
+            short: dict[str, tuple[int, int]] = {}
+            for field, slices in zip(self._fields, self._slices, strict=True):
+                if field.name in lengths:
+                    length = lengths[field.name]
+                    times = self._times(field, t)
+                    here = [time % len(slices) for time in times]
+                    first = _first_slice(here, [time % length for time in times], length, len(slices))
+                    self._move(slices, here, [first + time % length for time in times])
+                    short[field.name] = first, length
+            self._short = short
+        return {name: first for name, (first, _) in self._short.items()}
+
+    def lengthen(self, t: int) -> None:
+        """Put x_t, which is in the workspace, back to where the rings hold it, if it is in short ones."""
+        if self._short is None:
+            return
+        for field, slices in zip(self._fields, self._slices, strict=True):
+            if field.name in self._short:
+                first, length = self._short[field.name]
+                times = self._times(field, t)
+                here = [first + time % length for time in times]
+                self._move(slices, here, [time % len(slices) for time in times])
+        self._short = None
+
+    def _times(self, field: FieldState, t: int) -> list[int]:
+        """Return the time indices of the slices that a field has in x_t."""
+        return [t + self._offset + field.head - age for age in range(field.slices)]
+
+    def _move(self, slices: Sequence[npt.NDArray[Any]], sources: list[int], targets: list[int]) -> None:
+        """Copy slices of a ring to others, where the two differ."""
+        if sources == targets:
+            return
+        if set(sources) & set(targets):  # by way of slices that are in nobody's way
+            aside = [index for index in range(len(slices)) if index not in {*sources, *targets}]
+            aside = aside[: len(sources)]
+            self._move(slices, sources, aside)
+            sources = aside
+        for source, target in zip(sources, targets, strict=True):
+            slices[target][...] = slices[source]
+
     def _state(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         """Return the slices of the state whose newest slice has this time index (without `head`)."""
-        return tuple(
-            slices[(index + head - age) % len(slices)]
-            for slices, head, count in self._used
-            for age in range(count)
-        )
+        state = []
+        for name, slices, head, count in self._used:
+            first, length = (self._short or {}).get(name, (0, len(slices)))
+            state += [slices[first + (index + head - age) % length] for age in range(count)]
+        return tuple(state)
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{field.name}: {field.slices} of {field.ring}" for field in self._fields)
@@ -177,6 +262,30 @@ class TimeFunctionCheckpoint(Checkpoint):
             f"<TimeFunctionCheckpoint: {fields}; window {self.window}, lookback {self.lookback}, lag "
             f"{self.lag}>"
         )
+
+
+def _first_slice(here: list[int], within: list[int], length: int, ring: int) -> int:
+    """Return where in a ring a short one begins: where nothing is to be moved, or else beside the state.
+
+    Parameters
+    ----------
+    here : list of int
+        The slices of the ring that hold the state.
+    within : list of int
+        The slices of the short ring that are to hold it.
+    length, ring : int
+        Slices of the two rings.
+    """
+    offsets = {index - inner for index, inner in zip(here, within, strict=True)} or {0}
+    first = min(offsets)
+    if len(offsets) == 1 and 0 <= first <= ring - length:
+        return first
+    beside = (
+        first
+        for first in range(ring - length + 1)
+        if not any(first <= index < first + length for index in here)
+    )
+    return next(beside, 0)
 
 
 def _time_functions(fields: Sequence[Any]) -> list[Any]:

@@ -33,13 +33,13 @@ __all__ = ["Drivers"]
 class _Runner(Operator):
     """Whatever operator runs forward at the moment: the forward one, after the turn perhaps another."""
 
-    def apply(self, t_start: int, t_end: int) -> None:
+    def apply(self, t_start: int, t_end: int) -> object:
         raise ScheduleError("no operator was chosen to run forward")
 
-    def use(self, operator: DevitoOperator) -> None:
+    def use(self, operator: Operator) -> None:
         """Let this operator run from now on."""
-        # An attribute of the object hides the class's method: the driver calls the operator itself.
-        self.apply = operator.apply  # type: ignore[method-assign]
+        # Attributes of the object hide the class's: the driver calls the operator itself.
+        self.apply, self.advance = operator.apply, operator.advance  # type: ignore[method-assign]
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -118,13 +118,14 @@ class Drivers:
         Exception
             As of `Revolver` and the storages.
         """
+        self._runner.use(self.made.runner(self.made.forward))
         revolver = self._revolver_for(n)
+        self.made.checkpoint.give_up()
         if self._poison is not None and n > 0:
             if revolver.schedule.free_initial_state:
                 self.made.checkpoint.set_initial()
             self._poison.learn(self.made.forward)
             self._poison.started(0)
-        self._runner.use(self.made.forward)
         self._reversing = False
         if self.journal is not None:
             self.journal.key = key
@@ -153,7 +154,7 @@ class Drivers:
         runner : DevitoOperator
             What runs timesteps again, prepared as the reverse operator is.
         """
-        self._runner.use(runner)
+        self._runner.use(self.made.runner(runner))
         self._reversing = True
         if self.journal is not None:
             self.journal.reverse_inputs = self.made.identity("reverse", "recompute")

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from devito import Buffer
 
+from ..checkpoint import Operator
 from ..storage.slots import slot_nbytes
 from ..team import Team
+from .advancing import Advancing
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
 from .identity import digest_of_code, identity_of
@@ -44,6 +46,9 @@ class Made:
         What the rings retain.
     checkpoint : TimeFunctionCheckpoint
         The state.
+    advancing : dict of str to Advancing
+        The operators that run timesteps without keeping step data where nobody needs it, by what they are
+        called; empty where that is not worth it.
     """
 
     analysis: Analysis
@@ -55,6 +60,7 @@ class Made:
     shift: int
     retained: Retention
     checkpoint: TimeFunctionCheckpoint
+    advancing: dict[str, Advancing] = dataclasses.field(default_factory=dict)
     _codes: dict[str, str] = dataclasses.field(init=False, default_factory=dict)
 
     @property
@@ -62,6 +68,11 @@ class Made:
         """All operators, by what they are called."""
         named = {"forward": self.forward, "reverse": self.reverse}
         return named if self.recompute is None else {**named, "recompute": self.recompute}
+
+    def runner(self, operator: DevitoOperator) -> Operator:
+        """Return what a driver calls to have an operator run forward."""
+        name = next(name for name, each in self.operators.items() if each is operator)
+        return self.advancing.get(name, operator)
 
     @property
     def forward_bytes(self) -> int:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import statistics
 from collections.abc import Iterable, Iterator
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..checkpoint import Operator
 from ..compression import Compression
 from ..costs import CompressionCosts, Costs
 from ..measuring import measure_with_disk, sample_compression, slots_for, time_operators
 from ..storage import MemoryStorage
 from ..team import Team
+from .advancing import Advancing
 from .checkpoint import TimeFunctionCheckpoint
 from .operator import DevitoOperator
 
-__all__ = ["measure_compression", "measure_costs", "preserved"]
+__all__ = ["measure_compression", "measure_costs", "measure_gain", "preserved"]
+
+#: Timesteps at least that are run, with and without keeping their step data, and how often.
+_GAIN_STEPS, _GAIN_ROUNDS = 20, 7
 
 _LOG = logging.getLogger("pyrevolve.devito")
 
 
 def measure_costs(
+    runner: Operator,
     forward: DevitoOperator,
     reverse: DevitoOperator,
     checkpoint: TimeFunctionCheckpoint,
@@ -39,6 +47,8 @@ def measure_costs(
 
     Parameters
     ----------
+    runner : Operator
+        What runs forward, by way of `forward`.
     forward, reverse : DevitoOperator
         Prepared for the whole range.
     checkpoint : TimeFunctionCheckpoint
@@ -75,7 +85,7 @@ def measure_costs(
         with contextlib.ExitStack() as stack:
             storage = (prepare if team is None else team.guarded(prepare))(stack)
             return time_operators(
-                checkpoint, forward, reverse, storage, n_timesteps, disposable=True, team=team
+                checkpoint, runner, reverse, storage, n_timesteps, disposable=True, team=team
             )
 
     if team is not None and cache is not None:
@@ -84,6 +94,57 @@ def measure_costs(
         measure, checkpoint, checkpoint.state_bytes, directory, threads, cache, team=team
     )
     return costs if team is None else team.first(costs)
+
+
+def measure_gain(
+    advancing: Advancing,
+    forward: DevitoOperator,
+    checkpoint: TimeFunctionCheckpoint,
+    n_timesteps: int,
+    *,
+    team: Team | None = None,
+) -> float:
+    """Measure what part of a timestep's time is saved where its step data is not kept.
+
+    Parameters
+    ----------
+    advancing : Advancing
+        What runs timesteps with and without keeping their step data, by way of `forward`.
+    forward : DevitoOperator
+        Prepared for the whole range.
+    checkpoint : TimeFunctionCheckpoint
+        The forward fields.
+    n_timesteps : int
+        Timesteps of the whole range, >= 2.
+    team : Team, optional
+        The processes among which the grid is divided; the first one says what all return.
+
+    Returns
+    -------
+    float
+        The typical gain, of calls that run about as many timesteps as the rings retain; below 0 where
+        timesteps are slower.
+
+    Notes
+    -----
+    All arrays that the operator writes are put back as they were; the forward fields are zero afterwards.
+    """
+    steps = min(n_timesteps, max(checkpoint.window, _GAIN_STEPS))
+    ratios = []
+    with preserved([forward], checkpoint):
+        _fill(checkpoint)
+        for _ in range(_GAIN_ROUNDS):
+            spent = []
+            for run in (advancing.apply, advancing.advance):
+                checkpoint.give_up()
+                began = perf_counter()
+                run(t_start=0, t_end=steps)
+                spent.append(perf_counter() - began)
+            ratios.append(spent[1] / spent[0])
+    checkpoint.give_up()
+    checkpoint.clear()
+    gain = 1.0 - statistics.median(ratios)
+    return gain if team is None else team.first(gain)
 
 
 def measure_compression(

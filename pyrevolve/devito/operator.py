@@ -102,6 +102,51 @@ class DevitoOperator(Operator):
         """The names of the arguments that the operator takes."""
         return frozenset(self.operator._known_arguments)
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the generated function's parameters, in its order."""
+        return tuple(self._names)
+
+    def check_parameters(self, other: DevitoOperator) -> None:
+        """Raise where this operator has parameters that another one, of the same equations, does not have.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+            It has.
+        """
+        unknown = set(self._names) - set(other._names)
+        if unknown:
+            raise UnsupportedOperatorError(
+                f"build(save) makes an operator {self.operator.name} whose parameters "
+                f"{', '.join(sorted(unknown))} differ from call to call; give what it makes fixed names"
+            )
+
+    @property
+    def prepared(self) -> Any:
+        """The processed arguments, a new object each time that `prepare` is called.
+
+        Raises
+        ------
+        ScheduleError
+            `prepare` was not called.
+        """
+        _ = self.time_range
+        return self._arguments
+
+    def adopt(self, other: DevitoOperator, instead: Mapping[str, Any]) -> None:
+        """Take the prepared arguments over from an operator of the same equations.
+
+        Parameters
+        ----------
+        other : DevitoOperator
+            Prepared; it knows all parameters of this one.
+        instead : mapping of str to object
+            Processed values that are others here.
+        """
+        self._range, self._arguments, self._given = other.time_range, other._arguments, other._given
+        self._values = [instead.get(name, self._arguments[name]) for name in self._names]
+
     def values(self) -> dict[str, Any]:
         """Return the processed value of every parameter, by name: numbers and pointers.
 

@@ -10,7 +10,7 @@ there, in all slices alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,9 +146,10 @@ class _Checkpoint(Checkpoint):
         return self._real.get_data(t)
 
     def get_data_location(self, t: int) -> Sequence[npt.NDArray[Any]]:
+        arrays = self._real.get_data_location(t)
         # Only the slices that are not about to be loaded are poisoned.
         self._poison.started(t)
-        return self._real.get_data(t)
+        return arrays
 
     def set_initial(self) -> None:
         self._real.set_initial()
@@ -165,6 +166,16 @@ class _Forward(Operator):
     def apply(self, t_start: int, t_end: int) -> None:
         self._poison.advanced(t_start, t_end)
         self._real.apply(t_start=t_start, t_end=t_end)
+
+    @property
+    def advance(self) -> Callable[..., object] | None:  # type: ignore[override]
+        return None if self._real.advance is None else self._advance
+
+    def _advance(self, t_start: int, t_end: int) -> None:
+        assert self._real.advance is not None
+        self._poison.advanced(t_start, t_end)
+        self._real.advance(t_start=t_start, t_end=t_end)
+        self._poison.started(t_end)
 
 
 class _Reverse(Operator):

@@ -15,11 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from devito import Buffer
-from devito_problems import N, acoustic
+from devito_problems import N, acoustic, advances, short_rings
 from mpi4py import MPI
 
 from pyrevolve import Costs
 from pyrevolve.devito import CheckpointedAdjoint
+from pyrevolve.devito.measure import measure_gain
+from pyrevolve.team import Team
 
 COMM = MPI.COMM_WORLD
 CASE = acoustic()
@@ -82,6 +84,18 @@ def checkpointed(expected, **options):
         }
 
 
+def advancing(expected):
+    """Return what a gradient is like whose timesteps are run in short rings where nobody needs their data."""
+    with CheckpointedAdjoint(build, arguments=CASE.arguments, n_checkpoints=2, window=9) as adjoint:
+        adjoint._made.advancing = short_rings(adjoint)
+        with advances() as run:
+            equal = [np.array_equal(shot(adjoint), expected) for _ in range(2)]
+        gain = measure_gain(
+            adjoint._made.advancing["forward"], adjoint._made.forward, adjoint.checkpoint, N, team=Team(COMM)
+        )
+        return {"equal": equal, "run": run, "gain": gain}
+
+
 def missing(folder):
     """Return what an object raises whose directory for snapshots one process cannot find."""
     place = os.path.join(folder, "missing") if COMM.rank == 1 else folder
@@ -142,6 +156,7 @@ def main(folder):
             compression="zstd",
             costs=Costs(forward_step=1.0, reverse_step=1.0, save=1e-3, load=1e-3),
         ),
+        "advancing": advancing(expected),
         "missing": missing(folder),
         "wrong": wrong(folder),
         "left": os.listdir(disk),

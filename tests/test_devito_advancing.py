@@ -1,0 +1,230 @@
+"""Timesteps that are run in short rings within the long ones: the same gradients, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+
+import pytest
+
+pytest.importorskip("devito", reason="needs Devito: pip install 'pyrevolve[devito]'")
+
+import numpy as np
+from devito import Buffer, Constant, Eq, Function, Grid, Inc, Operator, TimeFunction
+from devito.data.allocators import ALLOC_GUARD, PosixAllocator
+from devito_problems import N, acoustic, adjoint_of, advances, short_rings
+from test_devito_journal import Simulation, StoppedError, stopping
+
+from pyrevolve import Costs
+from pyrevolve.devito import CheckpointedAdjoint, Problem, TimeFunctionCheckpoint, building
+from pyrevolve.devito.memory import HugePages, in_huge_pages
+
+pytestmark = pytest.mark.devito
+
+COSTS = Costs(forward_step=1.0, reverse_step=1.0, save=0.5, load=0.5)
+
+
+@pytest.mark.parametrize("window", [4, 7])
+def test_recompute_operators_are_run_in_short_rings_too(window):
+    case = acoustic()
+
+    def build(save):
+        forward, reverse = case.build(save)
+        return Problem(forward=forward, reverse=reverse, recompute=forward)
+
+    with CheckpointedAdjoint(
+        case.build, n_checkpoints=3, window=window + 3, arguments=case.arguments
+    ) as plain:
+        expected = case.shot(plain)["grad"]
+    with (
+        CheckpointedAdjoint(build, n_checkpoints=3, window=window + 3, arguments=case.arguments) as adjoint,
+        advances() as run,
+    ):
+        adjoint._made.advancing = short_rings(adjoint)
+        assert set(adjoint._made.advancing) == {"forward", "recompute"}
+        adjoint.forward()
+        swept = sum(run)
+        assert N - 10 - window <= swept < N
+        case.results[0].data_with_halo[:] = 0
+        case.residual.data[:] = np.asarray(case.receivers.data) ** 3 + 0.5 * np.asarray(case.receivers.data)
+        adjoint.reverse()
+        assert sum(run) > swept
+        assert np.array_equal(case.results[0].data, expected)
+
+
+def test_run_goes_on_from_its_journal_wherever_the_state_was(tmp_path):
+    simulation = Simulation()
+    expected = simulation.stored()
+    stopped = 0
+    for after in range(1, 60, 3):
+        folder = tmp_path / str(after)
+        options = {"resume": folder, "resume_interval": 0.0, "n_checkpoints": 2, "window": 6}
+        with simulation.adjoint(**options) as adjoint, advances() as run:
+            adjoint._made.advancing = short_rings(adjoint)
+            with contextlib.suppress(StoppedError), stopping(after):
+                simulation.shot(adjoint)
+            assert run
+        stopped += folder.exists()
+        simulation.gradient.data[:] = np.nan
+        with simulation.adjoint(**options) as adjoint, advances():
+            adjoint._made.advancing = short_rings(adjoint)
+            assert simulation.shot(adjoint) == expected
+        assert not folder.exists()
+    assert stopped > 5
+
+
+def test_next_shot_is_right_after_one_that_was_left_in_short_rings():
+    case = acoustic()
+    with (
+        CheckpointedAdjoint(case.build, n_checkpoints=2, window=9, arguments=case.arguments) as adjoint,
+        advances() as run,
+    ):
+        expected = case.shot(adjoint)["grad"]
+        adjoint._made.advancing = short_rings(adjoint)
+        for after in (1, 2, 3):
+            run.clear()
+            with pytest.raises(StoppedError), stopping(after):
+                case.shot(adjoint)
+            assert run
+            assert np.array_equal(case.shot(adjoint)["grad"], expected)
+
+
+# --- whether it is worth it
+
+
+def test_whether_short_rings_are_used_is_measured(monkeypatch):
+    case = acoustic()
+    options = {"memory": 16 * 35 * 31 * 4, "arguments": case.arguments, "costs": COSTS}
+    with CheckpointedAdjoint(case.build, **options) as plain:
+        expected = case.shot(plain)["grad"]
+    gains = {}
+    for gain in (0.5, -0.5):
+        with monkeypatch.context() as patched:
+            patched.setattr(building, "measure_gain", lambda *_, gain=gain, **__: gain)
+            with CheckpointedAdjoint(case.build, **options) as adjoint:
+                gains[gain] = set(adjoint._made.advancing)
+                assert np.array_equal(case.shot(adjoint)["grad"], expected)
+                measured = adjoint.measure_costs()
+                assert (measured.recording > 0) <= (gain > 0)
+                assert measured.forward_step + measured.recording > 0
+    assert gains == {0.5: {"forward"}, -0.5: set()}
+    # Nothing is compiled for gradients that take no time, nor where nothing is run again.
+    with monkeypatch.context() as patched:
+        patched.setattr(building.Builder, "advancing", lambda *_: pytest.fail("it is not worth it"))
+        quick = Costs(forward_step=1e-4, reverse_step=1e-4)
+        CheckpointedAdjoint(case.build, **{**options, "costs": quick}).close()
+        CheckpointedAdjoint(case.build, **{**options, "memory": "1 MB"}).close()
+
+
+def test_gain_is_measured_and_leaves_everything_as_it_was():
+    case, adjoint = acoustic(), adjoint_of("acoustic 2D u*v.dt2")
+    made = adjoint._made
+    before = case.shot(adjoint)["grad"]
+    receivers = np.array(case.receivers.data)
+    found = short_rings(adjoint)["forward"]
+    gain = building.measure_gain(found, made.forward, made.checkpoint, N)
+    assert -20 < gain < 1
+    assert np.array_equal(case.receivers.data, receivers)
+    assert not made.checkpoint.shortened
+    assert np.array_equal(case.shot(adjoint)["grad"], before)
+
+
+def test_operators_whose_parameters_change_their_names_are_run_in_long_rings(caplog):
+    grid, built = Grid(shape=(9, 8)), []
+    gradient = Function(name="grad", grid=grid)
+    v = TimeFunction(name="v", grid=grid, time_order=1)
+    v.data[:] = 1.0
+
+    def build(save):
+        built.append(save)
+        factor = Constant(name=f"factor{len(built)}", value=0.5)
+        u = TimeFunction(name="u", grid=grid, time_order=1, save=save)
+        forward = Operator([Eq(u.forward, factor * u + 1.0)], name="Forward")
+        return forward, Operator([Eq(v.backward, v), Inc(gradient, u * v)], name="Reverse")
+
+    arguments = {"time_m": 0, "time_M": 49}
+    with CheckpointedAdjoint(build, memory=4000, arguments=arguments, costs=COSTS, adjoint="keep") as adjoint:
+        assert adjoint._made.advancing == {}
+        assert adjoint.plan.forward_steps > 50
+        adjoint.forward()
+        adjoint.reverse()
+    assert "all timesteps are run in the long rings: build(save) makes an operator Forward" in caplog.text
+    x, total = np.float32(0), np.float32(0)
+    for _ in range(50):
+        total, x = total + x, np.float32(0.5) * x + np.float32(1)
+    assert np.allclose(gradient.data, total, rtol=1e-6)
+
+
+# --- where the state is
+
+
+@pytest.mark.parametrize("ring", [6, 7, 8, 9, 20, 23])
+@pytest.mark.parametrize(("order", "length"), [(1, 2), (1, 3), (2, 3), (2, 4)])
+def test_state_is_moved_whole_and_back(ring, order, length):
+    grid = Grid(shape=(3, 2))
+    field = TimeFunction(name="f", grid=grid, time_order=order, save=Buffer(ring))
+    fixed = TimeFunction(name="g", grid=grid, time_order=2)
+    checkpoint = TimeFunctionCheckpoint([field, fixed], offset=1)
+    for start in range(2 * ring + 3):
+        for steps in (0, 1, 2, 3, 5, 7, 11):
+            checkpoint.give_up()
+            for number, array in enumerate(checkpoint.get_data(start)):
+                array.fill(number + 1)
+            first = checkpoint.shorten(start, {"f": length})
+            assert set(first) == {"f"}
+            assert 0 <= first["f"] <= ring - length
+            assert [array.flat[0] for array in checkpoint.get_data(start)] == [*range(1, order + 3)]
+            # What an operator does in a short ring: the slice of timestep t is that of t % length.
+            data, other = field.data_with_halo, fixed.data_with_halo
+            for t in range(start, start + steps):
+                data[first["f"] + (t + 2) % length] = 100 + t
+                other[(t + 2) % 3] = 200 + t
+            checkpoint.shorten(start + steps, {"f": length})  # it is there already
+            expected = [array.flat[0] for array in checkpoint.get_data(start + steps)]
+            newest = [100 + start + steps - 1 - age for age in range(order)]
+            assert expected[: min(order, steps)] == newest[: min(order, steps)]
+            checkpoint.lengthen(start + steps)
+            assert not checkpoint.shortened
+            assert [array.flat[0] for array in checkpoint.get_data(start + steps)] == expected
+            places = [(start + steps + 1 - age) % ring for age in range(order)]
+            assert [np.asarray(data)[place].flat[0] for place in places] == expected[:order]
+
+
+# --- memory
+
+
+def test_rings_lie_in_huge_pages():
+    adjoint = adjoint_of("acoustic 2D u*v.dt2")
+    assert all(type(field._allocator) is HugePages for field in adjoint.fields)
+    grid = Grid(shape=(5, 4))
+    used = TimeFunction(name="f", grid=grid)
+    used.data[:] = 1
+    guarded = TimeFunction(name="g", grid=grid, allocator=ALLOC_GUARD)
+    for function in (used, guarded):
+        before = function._allocator
+        in_huge_pages(function)
+        assert function._allocator is before
+    fresh = TimeFunction(name="h", grid=grid, time_order=2, space_order=4, dtype=np.float64)
+    plain = TimeFunction(name="h", grid=grid, time_order=2, space_order=4, dtype=np.float64)
+    assert type(plain._allocator) is PosixAllocator
+    in_huge_pages(fresh)
+    assert fresh.data_with_halo.shape == plain.data_with_halo.shape
+    assert not np.asarray(fresh.data_with_halo).any()
+    fresh.data[:] = 3
+    assert np.asarray(fresh.data).min() == 3
+
+
+@pytest.mark.parametrize("padding", [0, 3, (2, 5)])
+def test_allocator_gives_an_array_with_room_about_it(padding):
+    array, freed = HugePages().alloc((4, 5), np.float32, padding=padding)
+    assert array.shape == (4, 5)
+    assert array.dtype == np.float32
+    assert not array.any()
+    before, after = padding if isinstance(padding, tuple) else (padding, padding)
+    size = 4 * (before + array.size + after)
+    around = (ctypes.c_char * size).from_address(array.ctypes.data - 4 * before)
+    assert bytes(around) == bytes(size)
+    array[:] = 1
+    HugePages().free(*freed)
+    assert array.sum() == 20
+    assert HugePages().alloc((0, 5), np.float32, padding=padding)[0].size == 0
