@@ -4,9 +4,10 @@
 
 Compares, with the same Devito operators, one process after the other and nothing else running: this package,
 pyrevolve 2.2.8 with Devito's own adapter (in an environment of its own, `.venv-reference`), and store-all
-with its memory touched for the first time (cold) and again (warm). One round of all configurations follows
-another, and every time is that of the fastest shot after the first one of a process: a machine that is shared
-has minutes in which everything takes half as long again. The medians are in the CSV file.
+with its memory touched for the first time (cold) and again (warm), also in huge pages, in which this package
+puts its rings. One round of all configurations follows another, and every time is that of the fastest shot
+after the first one of a process: a machine that is shared has minutes in which everything takes half as long
+again. The medians are in the CSV file.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def main() -> None:
     for turn in range(options.rounds):
         for name, python, slices in [
             ("store-all", sys.executable, 0),
+            ("store-all, huge", sys.executable, 0),
             *(("pyrevolve", sys.executable, m) for m in options.slices),
             ("pyrevolve, disk", sys.executable, WITH_DISK),
             *(("pyrevolve 2.2.8", reference, m) for m in options.slices),
@@ -72,6 +74,7 @@ def main() -> None:
             print(f"round {turn + 1}: {name} {slices or ''} ...", file=sys.stderr, flush=True)
             arguments = {**problem, "what": name.partition(",")[0], "slices": slices}
             arguments.update(disk if name.endswith("disk") else {})
+            arguments.update({"huge_pages": True} if name.endswith("huge") else {})
             result = worker(python, WORKER, arguments, **environment)
             runs.setdefault((name, slices), []).append(result)
 
@@ -110,24 +113,26 @@ def main() -> None:
         f"one slice {results[0]['slice'] / 2**20:.2f} MiB"
     )
     print(
-        f"{'':17}{'slices':>7}{'held':>10}{'peak RSS':>10}{'forward':>9}{'factor':>8}{'time':>9}"
+        f"{'':21}{'slices':>7}{'held':>10}{'peak RSS':>10}{'forward':>9}{'factor':>8}{'time':>9}"
         f"{'x 2.2.8':>9}{'x store':>9}{'effic.':>8}  K, S"
     )
-    print(f"{'':24}{'MiB':>10}{'MiB':>10}{'steps':>9}{'':>8}{'s':>9}")
+    print(f"{'':28}{'MiB':>10}{'MiB':>10}{'steps':>9}{'':>8}{'s':>9}")
     for row in rows:
         old = by.get(("pyrevolve 2.2.8", row["slices"]))
         speed = f"{old['seconds'] / row['seconds']:.2f}" if old and row is not old else ""
         effic = f"{row['efficiency']:.3f}" if row["efficiency"] != "" else ""
         what = "store-all warm" if row is stored else row["what"]
         print(
-            f"{what:17}{row['slices']:>7}{row['held_MiB']:>10.1f}{row['peak_MiB']:>10.1f}{row['forward_steps']:>9}"
+            f"{what:21}{row['slices']:>7}{row['held_MiB']:>10.1f}{row['peak_MiB']:>10.1f}{row['forward_steps']:>9}"
             f"{row['forward_steps'] / row['timesteps']:>8.3f}{row['seconds']:>9.2f}{speed:>9}"
             f"{row['seconds'] / stored['seconds']:>9.2f}{effic:>8}  {row['window']} {row['snapshots']}"
         )
-    print(
-        f"{'store-all cold':17}{stored['slices']:>7}{stored['held_MiB']:>10.1f}{stored['peak_MiB']:>10.1f}"
-        f"{stored['forward_steps']:>9}{1:>8.3f}{stored['cold']:>9.2f}"
-    )
+    for name in ("store-all", "store-all, huge"):
+        row = by[name, stored["slices"]]
+        print(
+            f"{name + ' cold':21}{row['slices']:>7}{row['held_MiB']:>10.1f}{row['peak_MiB']:>10.1f}"
+            f"{row['forward_steps']:>9}{1:>8.3f}{row['cold']:>9.2f}"
+        )
     same = {row["gradient"] for row in rows}
     print("\ngradients: " + ("all equal bit for bit" if len(same) == 1 else f"DIFFERENT: {sorted(same)}"))
     for slices, wanted in WANTED.items():

@@ -39,6 +39,10 @@ def main() -> None:
 def store_all(given, model, shot, v, gradient, result):
     slices = shot.steps + 2
     u = model.wavefield(Buffer(slices))
+    if given.get("huge_pages"):
+        from pyrevolve.devito.memory import in_huge_pages
+
+        in_huge_pages(u)
     forward = model.forward(u, shot)
     reverse = model.gradient(u, v, shot, gradient)
     forward.cfunction, reverse.cfunction  # noqa: B018  (compiles; the field's memory stays untouched)
