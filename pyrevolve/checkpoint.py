@@ -23,15 +23,16 @@ class Operator(abc.ABC):
 
     Attributes
     ----------
-    advance : callable or None, default None
-        A forward operator may have a second method, ``advance(t_start, t_end)``, for timesteps whose step
-        data nobody needs: they are run on the way to a state from which others start. It may be faster in any
-        way that leaves the right x_t_end: by storing no step data, by recording no tape. Nothing that was
-        retained before the call, and of the call itself nothing but x_t_end, is asked of the workspace
-        afterwards; `Checkpoint.get_data` tells where it is. None: `apply` runs all timesteps.
+    apply_unrecorded : callable or None, default None
+        A forward operator may have a second method, ``apply_unrecorded(t_start, t_end)``, for timesteps whose
+        step data nobody needs, because they only lead to a state from which others start. Most of the first
+        sweep is such, and most of what is run again. It must leave x_t_end where `Checkpoint.get_data` says,
+        and *everything that `apply` writes besides step data*, such as receivers. Nothing that the workspace
+        retained before, and of this call nothing but x_t_end, is asked of it afterwards. None: `apply` runs
+        all timesteps.
     """
 
-    advance: Callable[..., object] | None = None
+    apply_unrecorded: Callable[..., object] | None = None
 
     @abc.abstractmethod
     def apply(self, t_start: int, t_end: int) -> object:
@@ -213,6 +214,9 @@ def check_problem(checkpoint: object, fwd_operator: object, rev_operator: object
     for name, value in (("fwd_operator", fwd_operator), ("rev_operator", rev_operator)):
         if isinstance(value, type) or not callable(getattr(value, "apply", None)):
             raise TypeError(f"{name} must be a pyrevolve.Operator, got {described(value)}")
+    unrecorded = getattr(fwd_operator, "apply_unrecorded", None)
+    if unrecorded is not None and not callable(unrecorded):
+        raise TypeError(f"apply_unrecorded of fwd_operator must be a method or None, got {unrecorded!r}")
 
 
 def described(value: object) -> str:

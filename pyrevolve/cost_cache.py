@@ -39,6 +39,7 @@ def remembered(
     window: int,
     threads: int | None,
     directory: str | os.PathLike[str] | None,
+    unrecorded: bool,
 ) -> Costs:
     """Return costs that were measured before on this machine for the same problem, or measure them.
 
@@ -48,7 +49,7 @@ def remembered(
         The user's name for the operators and the grid, not empty: nobody else knows what a timestep does.
     measure : callable
         Measures.
-    state_bytes, window, threads, directory
+    state_bytes, window, threads, directory, unrecorded
         What was, or is to be, measured; of the directory, its device counts.
 
     Returns
@@ -88,6 +89,7 @@ def remembered(
         "state_bytes": state_bytes,
         "window": window,
         "threads": threads,
+        "unrecorded": unrecorded,
         "device": None if directory is None else os.stat(directory).st_dev,
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ class Costs:
     ----------
     forward_step : float
         One forward timestep inside a call [s], finite, >= 0; one whose step data nobody needs, where the
-        operator makes a difference (`Operator.advance`).
+        operator makes a difference (`Operator.apply_unrecorded`).
     reverse_step : float
         One adjoint timestep inside a call [s], finite, >= 0.
     forward_call : float

@@ -78,7 +78,7 @@ class Course(Iterator[Any]):
         one process.
     begin : Standing, optional
         Where the run stands already, instead of at its start.
-    advances : bool
+    keeping : bool
         Whether to find out of which timesteps nobody needs the step data.
 
     Attributes
@@ -98,10 +98,10 @@ class Course(Iterator[Any]):
         costs: Costs | None = None,
         agree: Callable[[list[int]], list[int]] | None = None,
         begin: Standing | None = None,
-        advances: bool = False,
+        keeping: bool = False,
     ) -> None:
         self._storages = storages
-        self._advances = advances
+        self._keeping = keeping
         if costs is None or costs.tiers < len(storages):
             nothing = (0.0,) * len(storages)
             costs = Costs(forward_step=1.0, reverse_step=0.0, save=nothing, load=nothing)
@@ -388,7 +388,7 @@ class Course(Iterator[Any]):
         self._present = schedule
         self._spent = 0.0
         self._counted_on = sum(tier.peak for tier in schedule.counts.tiers)
-        instructions: Iterator[Any] = Keeping(schedule) if self._advances else iter(schedule)
+        instructions: Iterator[Any] = Keeping(schedule) if self._keeping else iter(schedule)
         self._source: Iterator[Any] = announced(instructions, self._storages, self._announce)
 
     def _announce(self, tier: int, slot: int) -> None:

@@ -118,8 +118,9 @@ class Keeping:
     """The instructions of a schedule, each FORWARD with the timesteps whose step data nobody needs.
 
     Step data that the workspace holds is needed where it is reversed, or saved, before the workspace is
-    loaded again. The last timestep of the first sweep always counts as needed, so that it is the operator's
-    own `apply` that leaves x_n.
+    loaded again. The last timestep before a REVERSE or TURN always counts as needed: it is the operator's
+    `apply` that leaves the workspace to the reverse operator, and to the user. So do timesteps after which
+    nothing is known for too many instructions.
 
     Parameters
     ----------
@@ -145,23 +146,26 @@ class Keeping:
         return instruction if first <= instruction.start else instruction.keeping(first)
 
     def _first_needed(self, stop: int) -> int:
-        """Return the first timestep whose data is needed, or `stop`: none before `stop` is."""
+        """Return the first timestep whose data is needed; `stop`: none before it is; 0: it is not known."""
         first = stop
         moved = False
-        for following in self._following():
+        for count, following in enumerate(self._following()):
             kind = following.kind
-            if kind is Kind.REVERSE:
-                first = min(first, following.start)
-            elif kind is Kind.SAVE and following.content is Content.STEP_DATA:
-                first = min(first, following.t)
-            elif kind is Kind.TURN and not moved:
-                first = min(first, stop - 1)
-            elif kind is Kind.LOAD:
+            if kind is Kind.LOAD:
                 break
-            elif kind is Kind.FORWARD:
+            if kind is Kind.FORWARD:
                 moved = True
                 if following.stop >= stop + self._reach:
                     break
+            elif kind is Kind.SAVE and following.content is Content.STEP_DATA:
+                first = min(first, following.t)
+            elif kind is Kind.REVERSE or kind is Kind.TURN:
+                if not moved:
+                    first = min(first, stop - 1)
+                if kind is Kind.REVERSE:
+                    first = min(first, following.start)
+            if count == _HORIZON:
+                return 0
         return first
 
     def _following(self) -> Iterator[Any]:

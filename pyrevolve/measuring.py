@@ -159,7 +159,7 @@ def measure_costs(
             finally:
                 storage.load(0, checkpoint.get_data_location(0), 0)
 
-    return measure_with_disk(measure, checkpoint, state_bytes, directory, threads, cache)
+    return measure_with_disk(measure, checkpoint, fwd_operator, state_bytes, directory, threads, cache)
 
 
 def measure_compression(
@@ -292,6 +292,7 @@ def sample_compression(
 def measure_with_disk(
     measure: Callable[[], Costs],
     checkpoint: Checkpoint,
+    forward: Operator,
     state_bytes: int,
     directory: str | os.PathLike[str] | None,
     threads: int | None,
@@ -306,6 +307,8 @@ def measure_with_disk(
         Measures the costs with RAM alone.
     checkpoint : Checkpoint
         Its window is part of what identifies kept costs.
+    forward : Operator
+        The forward operator; so is whether it can run timesteps without recording them.
     state_bytes, directory, threads, cache
         As for `measure_costs`.
     team : Team, optional
@@ -354,6 +357,7 @@ def measure_with_disk(
         window=checkpoint.window,
         threads=threads,
         directory=directory,
+        unrecorded=getattr(forward, "apply_unrecorded", None) is not None,
     )
 
 
@@ -404,7 +408,7 @@ def time_operators(
     reach = min(steps + 1 - resolve_lag(checkpoint.lookback, checkpoint.lag), n_timesteps)
     back = min(checkpoint.window, reach)
 
-    advance = getattr(forward, "advance", None)
+    unrecorded = getattr(forward, "apply_unrecorded", None)
 
     def run(turn: int) -> dict[str, float]:
         if disposable:
@@ -416,8 +420,8 @@ def time_operators(
         spent = {"load": _time(storage.load, source, checkpoint.get_data_location(start), 0)}
         spent["one"] = _time(forward.apply, t_start=start, t_end=start + 1)
         storage.load(source, checkpoint.get_data_location(start), 0)
-        if advance is not None:
-            spent["bare"] = _time(advance, t_start=start, t_end=end)
+        if unrecorded is not None:
+            spent["bare"] = _time(unrecorded, t_start=start, t_end=end)
             storage.load(source, checkpoint.get_data_location(start), 0)
         spent["many"] = _time(forward.apply, t_start=start, t_end=end)
         if storage.timesteps[target] is not None:
@@ -444,7 +448,7 @@ def time_operators(
     forward_step, forward_call = _split(typical["one"], typical["many"], steps)
     reverse_step, reverse_call = _split(typical["last"], typical["back"], back)
     recording = 0.0
-    if advance is not None:
+    if unrecorded is not None:
         # Of the same calls, so that no call's cost is taken for that of timesteps.
         recording = min(forward_step, max(0.0, (typical["many"] - typical["bare"]) / steps))
     costs = Costs(

@@ -751,7 +751,7 @@ class Revolver:
 
     def _instructions_of(self, schedule: Schedule, begin: Standing | None) -> Iterator[Any]:
         self._course = None
-        advances = getattr(self._fwd_operator, "advance", None) is not None
+        keeping = getattr(self._fwd_operator, "apply_unrecorded", None) is not None
         elastic = any(storage.elastic for storage in self._storages)
         adaptable = elastic and not schedule.needs_step_data and schedule.layout is None
         if adaptable or self._resuming is not None:
@@ -761,11 +761,11 @@ class Revolver:
                 costs=costs_of(self._plan, self._costs),
                 agree=None if self._team is None else self._team.least,
                 begin=begin,
-                advances=advances,
+                keeping=keeping,
             )
             return self._course if self._resuming is None else self._resuming.follow(self._course)
         storages = self._storages
-        instructions: Iterator[Any] = Keeping(schedule) if advances else iter(schedule)
+        instructions: Iterator[Any] = Keeping(schedule) if keeping else iter(schedule)
         return announced(instructions, storages, lambda tier, slot: storages[tier].prefetch(slot))
 
     def _put_initial_state(self) -> None:
@@ -778,7 +778,7 @@ class Revolver:
         # Every name that the loop needs is local: it turns hundreds of thousands of times a second.
         forward_kind, reverse_kind, load_kind, save_kind = Kind.FORWARD, Kind.REVERSE, Kind.LOAD, Kind.SAVE
         forward, reverse = self._fwd_operator.apply, self._rev_operator.apply
-        advance = getattr(self._fwd_operator, "advance", None)
+        unrecorded = getattr(self._fwd_operator, "apply_unrecorded", None)
         checkpoint, storages, observer = self._checkpoint, self._storages, self._observer
         set_initial, course, resuming = checkpoint.set_initial, self._course, self._resuming
         state_content = Content.STATE
@@ -791,7 +791,7 @@ class Revolver:
         team = self._team
         if team is not None:
             forward, reverse = team.guarded(forward), team.guarded(reverse)
-            advance = None if advance is None else team.guarded(advance)
+            unrecorded = None if unrecorded is None else team.guarded(unrecorded)
             set_initial = team.guarded(set_initial)
             state, step_data = team.guarded(state), team.guarded(step_data)
             state_location, step_data_location = (
@@ -809,10 +809,10 @@ class Revolver:
             if kind is forward_kind:
                 start, stop, kept = instruction.start, instruction.stop, instruction.kept
                 began = clock()
-                if kept is None or advance is None:
+                if kept is None or unrecorded is None:
                     forward(t_start=start, t_end=stop)
                 else:
-                    advance(t_start=start, t_end=kept)
+                    unrecorded(t_start=start, t_end=kept)
                     if kept < stop:
                         forward(t_start=kept, t_end=stop)
                 ran_forward(start, stop, began, clock())

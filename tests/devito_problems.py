@@ -298,18 +298,18 @@ def adjoint_of(name: str) -> CheckpointedAdjoint:
 @contextlib.contextmanager
 def advances():
     """Let no call be too short to be run in short rings, and count the timesteps that are."""
-    run, original, least = [], advancing.Advancing.advance, advancing._LEAST
+    run, original, least = [], advancing.Advancing.apply_unrecorded, advancing._LEAST
 
-    def advance(self, t_start, t_end):
+    def apply_unrecorded(self, t_start, t_end):
         run.append(t_end - t_start)
         original(self, t_start, t_end)
         assert self._checkpoint.shortened
 
-    advancing.Advancing.advance, advancing._LEAST = advance, 1
+    advancing.Advancing.apply_unrecorded, advancing._LEAST = apply_unrecorded, 1
     try:
         yield run
     finally:
-        advancing.Advancing.advance, advancing._LEAST = original, least
+        advancing.Advancing.apply_unrecorded, advancing._LEAST = original, least
 
 
 def short_rings(adjoint):
@@ -317,4 +317,4 @@ def short_rings(adjoint):
     made = adjoint._made
     sizes = building.Sizes.of(made)
     builder = building.Builder(build=adjoint._build, given=adjoint._given, team=adjoint._team)
-    return builder.advancing(made, sizes.ring(sizes.min_window))
+    return builder.shorten(made, sizes.ring(sizes.min_window)).within(made)

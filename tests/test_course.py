@@ -156,8 +156,8 @@ class WatchingAdvancingForward(AdvancingForward, WatchingForward):
 
     advanced_to = None
 
-    def advance(self, t_start, t_end):
-        super().advance(t_start, t_end)
+    def apply_unrecorded(self, t_start, t_end):
+        super().apply_unrecorded(t_start, t_end)
         self.advanced_to = t_end
 
     def apply(self, t_start, t_end):

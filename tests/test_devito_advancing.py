@@ -110,7 +110,7 @@ def test_whether_short_rings_are_used_is_measured(monkeypatch):
     assert gains == {0.5: {"forward"}, -0.5: set()}
     # Nothing is compiled for gradients that take no time, nor where nothing is run again.
     with monkeypatch.context() as patched:
-        patched.setattr(building.Builder, "advancing", lambda *_: pytest.fail("it is not worth it"))
+        patched.setattr(building.Builder, "shorten", lambda *_: pytest.fail("it is not worth it"))
         quick = Costs(forward_step=1e-4, reverse_step=1e-4)
         CheckpointedAdjoint(case.build, **{**options, "costs": quick}).close()
         CheckpointedAdjoint(case.build, **{**options, "memory": "1 MB"}).close()
@@ -129,30 +129,101 @@ def test_gain_is_measured_and_leaves_everything_as_it_was():
     assert np.array_equal(case.shot(adjoint)["grad"], before)
 
 
-def test_operators_whose_parameters_change_their_names_are_run_in_long_rings(caplog):
-    grid, built = Grid(shape=(9, 8)), []
-    gradient = Function(name="grad", grid=grid)
-    v = TimeFunction(name="v", grid=grid, time_order=1)
-    v.data[:] = 1.0
+class Decay:
+    """u(t+1) = c u(t) + 1, whose gradient is the sum of u over all timesteps; made in some strange way."""
 
-    def build(save):
-        built.append(save)
-        factor = Constant(name=f"factor{len(built)}", value=0.5)
-        u = TimeFunction(name="u", grid=grid, time_order=1, save=save)
-        forward = Operator([Eq(u.forward, factor * u + 1.0)], name="Forward")
-        return forward, Operator([Eq(v.backward, v), Inc(gradient, u * v)], name="Reverse")
+    def __init__(self, strange):
+        self.strange = strange
+        self.grid = Grid(shape=(9, 8))
+        self.gradient = Function(name="grad", grid=self.grid)
+        self.v = TimeFunction(name="v", grid=self.grid, time_order=1)
+        self.v.data[:] = 1.0
+        self.built = []
+        self.u = None
 
+    def build(self, save):
+        self.built.append(save.val)
+        factor = Constant(name="factor", value=0.5)
+        named = {}
+        if self.strange == "names":
+            factor = Constant(name=f"factor{len(self.built)}", value=0.5)
+        if self.strange == "least":
+            save = Buffer(max(save.val, 5))
+        if self.strange == "none so short" and save.val < 4:
+            raise ValueError("a ring needs four slices")
+        u = self.u = TimeFunction(name="u", grid=self.grid, time_order=1, save=save)
+        written = u
+        if self.strange == "alias":
+            written = TimeFunction(name="w", grid=self.grid, time_order=1, save=save)
+            named = {"forward_arguments": {"w": u}}
+        forward = Operator([Eq(written.forward, factor * written + 1.0)], name="Forward")
+        reverse = Operator([Eq(self.v.backward, self.v), Inc(self.gradient, u * self.v)], name="Reverse")
+        return Problem(forward=forward, reverse=reverse, **named)
+
+
+@pytest.mark.parametrize("strange", ["", "names", "least", "none so short", "alias"])
+def test_factories_that_make_something_else_for_short_rings(strange, caplog, monkeypatch):
+    monkeypatch.setattr(building, "measure_gain", lambda *_, **__: 0.5)
+    decay = Decay(strange)
     arguments = {"time_m": 0, "time_M": 49}
-    with CheckpointedAdjoint(build, memory=4000, arguments=arguments, costs=COSTS, adjoint="keep") as adjoint:
-        assert adjoint._made.advancing == {}
+    with (
+        CheckpointedAdjoint(
+            decay.build, memory=4500, arguments=arguments, costs=COSTS, adjoint="keep"
+        ) as adjoint,
+        advances() as run,
+    ):
+        assert bool(adjoint._made.advancing) == (strange == "")
         assert adjoint.plan.forward_steps > 50
-        adjoint.forward()
-        adjoint.reverse()
-    assert "all timesteps are run in the long rings: build(save) makes an operator Forward" in caplog.text
+        if strange != "alias":  # by which timesteps cannot be run again at all
+            adjoint.forward()
+            adjoint.reverse()
+        assert bool(run) == (strange == "")
+        # What was made last is what runs.
+        assert adjoint.fields == (decay.u,)
+        assert decay.built[-1] == adjoint.ring
+    found = "all timesteps are run in the long rings: "
+    found += {
+        "": "nothing",
+        "names": "build(save) makes an operator Forward whose parameters factor",
+        "least": "build(save) makes operators that read and write differently",
+        "none so short": "a ring needs four slices",
+        "alias": "the operator Forward knows the field u by another name",
+    }[strange]
+    assert (found in caplog.text) == (strange != "")
+    if strange == "alias":
+        return
     x, total = np.float32(0), np.float32(0)
     for _ in range(50):
         total, x = total + x, np.float32(0.5) * x + np.float32(1)
-    assert np.allclose(gradient.data, total, rtol=1e-6)
+    assert np.allclose(decay.gradient.data, total, rtol=1e-6)
+
+
+@pytest.mark.parametrize("costs", [COSTS, None])
+def test_state_that_the_factory_puts_into_the_fields_stays(costs):
+    grid = Grid(shape=(6, 5))
+    gradient, v = Function(name="grad", grid=grid), TimeFunction(name="v", grid=grid, time_order=1)
+    v.data[:] = 1.0
+
+    def build(save):
+        u = TimeFunction(name="u", grid=grid, time_order=1, space_order=2, save=save)
+        u.data_with_halo[:] = 3.0  # the halo is a boundary condition
+        u.data[0] = 2.0
+        forward = Operator([Eq(u.forward, 0.5 * u + 1e-3 * u.laplace)], name="Forward")
+        return forward, Operator([Eq(v.backward, v), Inc(gradient, u * v)], name="Reverse")
+
+    results = []
+    arguments = {"time_m": 0, "time_M": 39}
+    for options in ({"n_checkpoints": 1, "window": 50}, {"memory": 2600, "costs": costs}):
+        v.data[:] = 1.0
+        gradient.data[:] = 0.0
+        with CheckpointedAdjoint(
+            build, initial="keep", adjoint="keep", arguments=arguments, **options
+        ) as adjoint:
+            adjoint.forward()
+            adjoint.reverse()
+        results.append(np.array(gradient.data))
+    assert results[0].max() > 2.0
+    assert np.array_equal(*results)
 
 
 # --- where the state is
@@ -165,29 +236,33 @@ def test_state_is_moved_whole_and_back(ring, order, length):
     field = TimeFunction(name="f", grid=grid, time_order=order, save=Buffer(ring))
     fixed = TimeFunction(name="g", grid=grid, time_order=2)
     checkpoint = TimeFunctionCheckpoint([field, fixed], offset=1)
+    data, other = (np.asarray(function.data_with_halo) for function in (field, fixed))
+
+    def held(t):
+        return [array.flat[0] for array in checkpoint.get_data(t)]
+
     for start in range(2 * ring + 3):
         for steps in (0, 1, 2, 3, 5, 7, 11):
             checkpoint.give_up()
             for number, array in enumerate(checkpoint.get_data(start)):
                 array.fill(number + 1)
-            first = checkpoint.shorten(start, {"f": length})
-            assert set(first) == {"f"}
-            assert 0 <= first["f"] <= ring - length
-            assert [array.flat[0] for array in checkpoint.get_data(start)] == [*range(1, order + 3)]
-            # What an operator does in a short ring: the slice of timestep t is that of t % length.
-            data, other = field.data_with_halo, fixed.data_with_halo
+            checkpoint.shorten(start, {"f": length})
+            assert checkpoint.shortened
+            assert held(start) == [*range(1, order + 3)]
+            # What an operator does in short rings: the slice after timestep t is that of t + 2.
             for t in range(start, start + steps):
-                data[first["f"] + (t + 2) % length] = 100 + t
+                data[(t + 2) % length] = 100 + t
                 other[(t + 2) % 3] = 200 + t
-            checkpoint.shorten(start + steps, {"f": length})  # it is there already
-            expected = [array.flat[0] for array in checkpoint.get_data(start + steps)]
-            newest = [100 + start + steps - 1 - age for age in range(order)]
-            assert expected[: min(order, steps)] == newest[: min(order, steps)]
-            checkpoint.lengthen(start + steps)
+            stop = start + steps
+            checkpoint.shorten(stop, {"f": length})  # it is there already
+            expected = held(stop)
+            assert expected[: min(order, steps)] == [100 + stop - 1 - age for age in range(min(order, steps))]
+            checkpoint.lengthen(stop)
             assert not checkpoint.shortened
-            assert [array.flat[0] for array in checkpoint.get_data(start + steps)] == expected
-            places = [(start + steps + 1 - age) % ring for age in range(order)]
-            assert [np.asarray(data)[place].flat[0] for place in places] == expected[:order]
+            assert held(stop) == expected
+            assert [data[(stop + 1 - age) % ring].flat[0] for age in range(order)] == expected[:order]
+            checkpoint.lengthen(stop)  # nothing is moved twice
+            assert held(stop) == expected
 
 
 # --- memory

@@ -205,20 +205,23 @@ def test_what_the_schedule_raises_passes_through_where_it_is():
 
 def first_kept(schedule):
     """Return, for every FORWARD, the first timestep whose data is needed (its stop: none), read backwards."""
-    needed, kept, turned = set(), [], False
+    needed, kept, handed_on = set(), [], False
     for i in reversed(list(schedule)):
         if i.kind is Kind.REVERSE:
             needed |= set(range(i.start, i.stop))
+            handed_on = True
         elif i.kind is Kind.SAVE and i.content is Content.STEP_DATA:
             needed.add(i.t)
         elif i.kind is Kind.LOAD:
             needed.clear()
+            handed_on = False
         elif i.kind is Kind.TURN:
-            turned = True
+            handed_on = True
         elif i.kind is Kind.FORWARD:
-            first = min([i.stop, *needed, *[i.stop - 1] * turned])
+            # What is handed on to a reverse operator, or to the user, is left by a timestep that is recorded.
+            first = min([i.stop, *needed, *[i.stop - 1] * handed_on])
             kept.append(max(first, i.start))
-            turned = False
+            handed_on = False
             # What is needed from before this call is retained across it.
             needed -= set(range(i.start, i.stop))
     return kept[::-1]

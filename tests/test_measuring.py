@@ -176,7 +176,7 @@ def test_what_is_saved_where_step_data_is_left_out(clock, bare, recording):
     chain = Chain(100, 4, clock=clock, forward=(2e-3, 7e-3), reverse=(3e-3, 5e-3))
 
     class Advancing(type(chain.operators[0])):
-        def advance(self, t_start, t_end):
+        def apply_unrecorded(self, t_start, t_end):
             chain.costs["bare"] = bare, 7e-3
             assert 0 <= t_start < t_end <= chain.n
             assert chain.t[0] == t_start
@@ -694,7 +694,7 @@ def test_no_home_directory(monkeypatch):
 
 def test_costs_survive_exactly(folder):
     exact = Costs(forward_step=0.1, reverse_step=1 / 3, save=(1e-7 / 3, 2 / 7), load=(5e-324, 1e300))
-    options = {"state_bytes": 1, "window": 1, "threads": None, "directory": None}
+    options = {"state_bytes": 1, "window": 1, "threads": None, "directory": None, "unrecorded": False}
     for measure in (lambda: exact, lambda: pytest.fail("was kept")):
         assert cost_cache.remembered("exact", measure, **options) == exact
 

@@ -231,7 +231,7 @@ class Forward(Operator):
 class AdvancingForward(Forward):
     """Leaves nothing of timesteps whose step data nobody needs but the state that they lead to."""
 
-    def advance(self, t_start, t_end):
+    def apply_unrecorded(self, t_start, t_end):
         self.apply(t_start=t_start, t_end=t_end)
         self.wave.arrive(t_end)
 
@@ -422,8 +422,8 @@ def test_step_data_that_nobody_needs_is_left_out():
     calls = []
 
     class Split(AdvancingForward):
-        def advance(self, t_start, t_end):
-            calls.append(("advance", t_start, t_end))
+        def apply_unrecorded(self, t_start, t_end):
+            calls.append(("unrecorded", t_start, t_end))
             Wave.forward(self.wave, t_start, t_end)
             self.wave.arrive(t_end)
 
@@ -435,13 +435,13 @@ def test_step_data_that_nobody_needs_is_left_out():
     revolver = Revolver(WaveCheckpoint(wave), Split(wave), Reverse(wave), 2, 5, storage=WaveStorage(2, wave))
     assert_equal(run(wave, revolver), wave.store_all())
     assert calls == [
-        ("advance", 0, 2),
-        ("advance", 2, 4),
+        ("unrecorded", 0, 2),
+        ("unrecorded", 2, 4),
         ("apply", 4, 5),
-        ("advance", 2, 3),
+        ("unrecorded", 2, 3),
         ("apply", 3, 4),
         ("apply", 2, 3),
-        ("advance", 0, 1),
+        ("unrecorded", 0, 1),
         ("apply", 1, 2),
         ("apply", 0, 1),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from devito import Buffer
 
@@ -25,6 +25,8 @@ from .planner import Demand, Planner
 from .problem import Analysis, Problem, analyse
 from .retention import FieldState
 
+_T = TypeVar("_T")
+
 __all__ = ["PROBE_RING", "Builder", "built", "set_up", "team_of"]
 
 _LOG = logging.getLogger("pyrevolve.devito")
@@ -34,7 +36,7 @@ _REFINE_ABOVE = 5.0
 
 #: Gradients that take longer than this [s] are worth the compilation of operators for short rings, which are
 #: used where timesteps gain at least this part of their time.
-_ADVANCE_ABOVE, _LEAST_GAIN = 1.0, 0.03
+_SHORTEN_ABOVE, _LEAST_GAIN = 2.0, 0.03
 
 #: Slices of the ring on which costs are measured: many enough to leave the cache as a long ring does.
 PROBE_RING = 20
@@ -78,6 +80,92 @@ def team_of(analysis: Analysis) -> Team | None:
         if distributor.nprocs > 1:
             return Team(distributor.comm)
     return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Short:
+    """Forward operators that were compiled for short rings.
+
+    Attributes
+    ----------
+    ring : int
+        The length of those [slices].
+    operators : dict of str to DevitoOperator
+        By what they are called.
+    fields : list
+        How the fields are read and written.
+    names : list of str
+        The fields whose rings are short.
+    """
+
+    ring: int
+    operators: dict[str, DevitoOperator]
+    fields: list[tuple[str, FieldState]]
+    names: list[str]
+
+    @classmethod
+    def of(cls, analysis: Analysis, made: Made, ring: int) -> Short:
+        """Compile what was built for a short ring.
+
+        Parameters
+        ----------
+        analysis : Analysis
+            Of what was built.
+        made : Made
+            What was made for another ring.
+        ring : int
+            The short one's length [slices].
+
+        Raises
+        ------
+        UnsupportedOperatorError
+            It is not the same, or an operator calls a field by another name than its own.
+        Exception
+            As of `DevitoOperator`.
+        """
+        fields = analysis.retention(made.shift).fields
+        names = [field.name for field in fields if follows(field, ring)]
+        followed = {field.name for field in made.retained.fields if follows(field, made.ring)}
+        fixed = {field.name: field.ring for field in made.retained.fields if field.name not in followed}
+        if followed != set(names) or any(fixed.get(f.name, ring) != f.ring for f in fields):
+            raise _differing()
+        own = {field.name: field.function for field in fields}
+        accesses = {"forward": (analysis.problem.forward, analysis.forward, analysis.forward_bound)}
+        if analysis.recompute is not None:
+            accesses["recompute"] = (
+                analysis.problem.recompute,
+                analysis.recompute,
+                analysis.recompute_bound,
+            )
+        operators = {}
+        for called, (operator, access, bound) in accesses.items():
+            other = [name for name in names if bound.get(name) is not own[name]]
+            if other:
+                raise UnsupportedOperatorError(
+                    f"the operator {operator.name} knows the field {other[0]} by another name"
+                )
+            operators[called] = DevitoOperator(operator, access.time)
+        for field in fields:
+            if follows(field, ring):
+                field.function._data = None  # where the factory used it already
+        return cls(ring=ring, operators=operators, fields=[_as_read(field) for field in fields], names=names)
+
+    def within(self, made: Made) -> dict[str, Advancing]:
+        """Return operators that use the short rings within the long ones that were made.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+            They are not the same.
+        """
+        if self.fields != [_as_read(field) for field in made.retained.fields]:
+            raise _differing()
+        lengths = dict.fromkeys(self.names, self.ring)
+        found = {}
+        for name, short in self.operators.items():
+            short.check_parameters(made.operators[name])
+            found[name] = Advancing(made.operators[name], short, made.checkpoint, lengths)
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,52 +275,22 @@ class Builder:
 
         return together(self.team, ready)(*together(self.team, compiled)())
 
-    def advancing(self, made: Made, ring: int) -> dict[str, Advancing]:
-        """Make the forward operators once more, for short rings within those that were made.
+    def shorten(self, made: Made, ring: int) -> Short | None:
+        """Compile the forward operators for the shortest rings too; raises nothing.
 
         Parameters
         ----------
         made : Made
-            What was made for long rings.
+            What was made for other rings.
         ring : int
             The length of the short ones [slices].
 
         Returns
         -------
-        dict of str to Advancing
-            By what the operators are called.
-
-        Raises
-        ------
-        UnsupportedOperatorError
-            They are not the same.
-        Exception
-            As of `built`.
+        Short or None
+            The operators; None, with a warning, where the factory does not make the same for such rings.
         """
-        long = {field.name for field in made.retained.fields if follows(field, made.ring)}
-
-        def compiled() -> dict[str, Advancing]:
-            analysis = built(self.build, ring)
-            _check_same(made.retained.fields, analysis.retention(made.shift).fields)
-            made_anew = {"forward": (analysis.problem.forward, analysis.forward)}
-            if analysis.recompute is not None:
-                made_anew["recompute"] = analysis.problem.recompute, analysis.recompute
-            found = {}
-            for name, (operator, access) in made_anew.items():
-                short = DevitoOperator(operator, access.time)
-                short.check_parameters(made.operators[name])
-                lengths = {
-                    field.name: ring
-                    for field in made.retained.fields
-                    if field.name in long and field.name in short.parameters
-                }
-                found[name] = Advancing(made.operators[name], short, made.checkpoint, lengths)
-            for field in analysis.fields:
-                if follows(field, ring):
-                    field.function._data = None  # where the factory used it already
-            return found
-
-        return together(self.team, compiled)()
+        return _tried(self.team, lambda: Short.of(built(self.build, ring), made, ring))
 
     def remake(self, made: Made, ring: int) -> Made:
         """Make the same for another ring length, in place of what was made before.
@@ -244,11 +302,12 @@ class Builder:
         Exception
             As of `built` and `make`.
         """
-        before = made.retained.fields
+        before = [_as_read(field) for field in made.retained.fields]
         # The short ring's memory is given back before the long one is taken.
         made.release()
         remade = self.make(together(self.team, built)(self.build, ring), ring)
-        _check_same(before, remade.retained.fields)
+        if [_as_read(field) for field in remade.retained.fields] != before:
+            raise _differing()
         return remade
 
 
@@ -330,7 +389,11 @@ def set_up(
     )
     chosen = together(team, planner.choose)(n, demand.window)
     ring = sizes.ring(chosen.window)
-    rebuilt = ring != made.ring and sizes.slice_bytes > 0
+    short = None
+    if _worth_shortening(chosen, made, sizes):
+        short = builder.shorten(made, sizes.ring(sizes.min_window))
+    # What the factory makes last is what runs.
+    rebuilt = sizes.slice_bytes > 0 and (ring != made.ring or short is not None)
     if rebuilt:
         made = builder.remake(made, ring)
     if made.retained.window < chosen.window:
@@ -339,9 +402,9 @@ def set_up(
             f"timesteps, but the fields retain {made.retained.window}; make every forward field with "
             "save=save"
         )
-    if _worth_advancing(chosen, made, sizes):
-        made.advancing = _advancing(builder, made, sizes.ring(sizes.min_window))
-    if measured and (made.advancing or (rebuilt and chosen.predicted_seconds > _REFINE_ABOVE)):
+    if short is not None:
+        made.advancing = _advancing(short, made, team)
+    if measured and rebuilt and (made.advancing or chosen.predicted_seconds > _REFINE_ABOVE):
         # A longer ring is further away from the processor; the window stays, the prediction improves.
         planner = dataclasses.replace(planner, costs=measure(made))
         chosen = together(team, planner.choose)(n, chosen.window)
@@ -349,29 +412,43 @@ def set_up(
     return planner, chosen, made
 
 
-def _worth_advancing(chosen: Plan, made: Made, sizes: Sizes) -> bool:
+def _worth_shortening(chosen: Plan, made: Made, sizes: Sizes) -> bool:
     """Return whether it may be worth while to compile operators for short rings too."""
-    short = sizes.ring(sizes.min_window)
+    ring, short = sizes.ring(chosen.window), sizes.ring(sizes.min_window)
     return (
         chosen.measured
-        and chosen.predicted_seconds > _ADVANCE_ABOVE
+        and chosen.predicted_seconds > _SHORTEN_ABOVE
         and chosen.forward_steps > chosen.n_timesteps
-        and made.ring >= max(2 * short, 3 * (short - 1))  # room to move states about
+        and ring >= max(2 * short, 3 * (short - 1))  # room to move states about
         and sizes.slice_bytes > 0
         and not made.analysis.cautious
     )
 
 
-def _advancing(builder: Builder, made: Made, short: int) -> dict[str, Advancing]:
-    """Return the operators for short rings; none where they are hardly faster, or cannot be used."""
+def _tried(team: Team | None, work: Callable[[], _T]) -> _T | None:
+    """Return what work without which everything works, if more slowly; None and a warning where it raises.
+
+    The factory may fail for rings that it is not made for, and so may Devito. With several processes, all
+    return None where one does.
+    """
+    found = None
     try:
-        found = builder.advancing(made, short)
-    except UnsupportedOperatorError as error:
+        found = work()
+    except Exception as error:
         _LOG.warning("all timesteps are run in the long rings: %s", error)
+    if team is not None and not all(team.least([int(found is not None)])):
+        return None
+    return found
+
+
+def _advancing(short: Short, made: Made, team: Team | None) -> dict[str, Advancing]:
+    """Return the forward operators that use short rings; none where those are hardly faster."""
+    found = _tried(team, lambda: short.within(made))
+    if found is None:
         return {}
     n = made.forward_range.n_timesteps
-    gain = measure_gain(found["forward"], made.forward, made.checkpoint, n, team=builder.team)
-    _LOG.info("timesteps in a ring of %d instead of %d take %.1f %% less time", short, made.ring, 100 * gain)
+    gain = measure_gain(found["forward"], made.forward, made.checkpoint, n, team=team)
+    _LOG.info("timesteps in a ring of %d instead of %d: %.1f %% faster", short.ring, made.ring, 100 * gain)
     return found if gain > _LEAST_GAIN else {}
 
 
@@ -380,13 +457,11 @@ def _slices_at_most(field: FieldState) -> int:
     return max(field.slices, 2 - field.reads[0] if field.reads is not None else 0)
 
 
-def _check_same(fields: Sequence[FieldState], others: Sequence[FieldState]) -> None:
-    """Raise where the fields for two ring lengths are not read and written alike."""
-    if [_as_read(field) for field in fields] != [_as_read(field) for field in others]:
-        raise UnsupportedOperatorError(
-            "build(save) makes operators that read and write differently for different ring lengths; it must "
-            "make the same equations for every save"
-        )
+def _differing() -> UnsupportedOperatorError:
+    return UnsupportedOperatorError(
+        "build(save) makes operators that read and write differently for different ring lengths; it must "
+        "make the same equations for every save"
+    )
 
 
 def _as_read(field: FieldState) -> tuple[str, FieldState]:

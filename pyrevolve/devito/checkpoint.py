@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,8 @@ class TimeFunctionCheckpoint(Checkpoint):
         ]
         self._used = used
         self._period = math.lcm(*(len(slices) for _, slices, _, _ in used)) if used else 1
-        #: Where short rings lie within the rings, by field: first slice and length; None: nowhere.
-        self._short: dict[str, tuple[int, int]] | None = None
+        #: The slices of the short rings that hold the state, by field; None: the rings themselves do.
+        self._short: Mapping[str, int] | None = None
         self._table: list[tuple[npt.NDArray[Any], ...]] | None = None
         if self._period <= _TABLE:
             self._table = [self._state(index) for index in range(self._period)]
@@ -152,12 +152,6 @@ class TimeFunctionCheckpoint(Checkpoint):
         for array in self.get_data(0):
             array.fill(0)
 
-    def clear(self) -> None:
-        """Fill every slice of every ring with zeros, those that are in no state included."""
-        for slices in self._slices:
-            for array in slices:
-                array.fill(0)
-
     def ring(self, name: str) -> tuple[npt.NDArray[Any], ...]:
         """Return all slices of a field.
 
@@ -190,7 +184,7 @@ class TimeFunctionCheckpoint(Checkpoint):
         """Whether the state lies in short rings within the rings."""
         return self._short is not None
 
-    def shorten(self, t: int, lengths: Mapping[str, int]) -> dict[str, int]:
+    def shorten(self, t: int, lengths: Mapping[str, int]) -> None:
         """Put x_t, which is in the workspace, into short rings; whatever else the rings hold is given up.
 
         Parameters
@@ -198,45 +192,35 @@ class TimeFunctionCheckpoint(Checkpoint):
         t : int
             Timestep.
         lengths : mapping of str to int
-            The short rings' slices by field: one more at least than a state has, and so few that the ring
-            holds the state three times. Fields that are not named stay as they are.
-
-        Returns
-        -------
-        dict of str to int
-            The slice of each ring with which its short ring begins. They stay there until `lengthen`, or
-            until a state is loaded.
+            The short rings' slices by field, the first ones of the ring: one more at least than a state has,
+            and so few that the ring holds the state three times. Fields that are not named stay as they are.
         """
         if self._short is None:
-            short: dict[str, tuple[int, int]] = {}
-            for field, slices in zip(self._fields, self._slices, strict=True):
-                if field.name in lengths:
-                    length = lengths[field.name]
-                    times = self._times(field, t)
-                    here = [time % len(slices) for time in times]
-                    first = _first_slice(here, [time % length for time in times], length, len(slices))
-                    self._move(slices, here, [first + time % length for time in times])
-                    short[field.name] = first, length
-            self._short = short
-        return {name: first for name, (first, _) in self._short.items()}
+            for slices, long, short in self._places(t, lengths):
+                self._move(slices, long, short)
+            self._short = lengths
 
     def lengthen(self, t: int) -> None:
         """Put x_t, which is in the workspace, back to where the rings hold it, if it is in short ones."""
-        if self._short is None:
-            return
-        for field, slices in zip(self._fields, self._slices, strict=True):
-            if field.name in self._short:
-                first, length = self._short[field.name]
-                times = self._times(field, t)
-                here = [first + time % length for time in times]
-                self._move(slices, here, [time % len(slices) for time in times])
-        self._short = None
+        if self._short is not None:
+            for slices, long, short in self._places(t, self._short):
+                self._move(slices, short, long)
+            self._short = None
 
-    def _times(self, field: FieldState, t: int) -> list[int]:
-        """Return the time indices of the slices that a field has in x_t."""
-        return [t + self._offset + field.head - age for age in range(field.slices)]
+    def _places(
+        self, t: int, lengths: Mapping[str, int]
+    ) -> Iterator[tuple[tuple[npt.NDArray[Any], ...], list[int], list[int]]]:
+        """Yield the rings that have short ones, and which slices of the two hold x_t."""
+        for name, slices, head, count in self._used:
+            if name in lengths:
+                times = [t + self._offset + head - age for age in range(count)]
+                yield (
+                    slices,
+                    [time % len(slices) for time in times],
+                    [time % lengths[name] for time in times],
+                )
 
-    def _move(self, slices: Sequence[npt.NDArray[Any]], sources: list[int], targets: list[int]) -> None:
+    def _move(self, slices: tuple[npt.NDArray[Any], ...], sources: list[int], targets: list[int]) -> None:
         """Copy slices of a ring to others, where the two differ."""
         if sources == targets:
             return
@@ -252,8 +236,8 @@ class TimeFunctionCheckpoint(Checkpoint):
         """Return the slices of the state whose newest slice has this time index (without `head`)."""
         state = []
         for name, slices, head, count in self._used:
-            first, length = (self._short or {}).get(name, (0, len(slices)))
-            state += [slices[first + (index + head - age) % length] for age in range(count)]
+            length = (self._short or {}).get(name, len(slices))
+            state += [slices[(index + head - age) % length] for age in range(count)]
         return tuple(state)
 
     def __repr__(self) -> str:
@@ -262,30 +246,6 @@ class TimeFunctionCheckpoint(Checkpoint):
             f"<TimeFunctionCheckpoint: {fields}; window {self.window}, lookback {self.lookback}, lag "
             f"{self.lag}>"
         )
-
-
-def _first_slice(here: list[int], within: list[int], length: int, ring: int) -> int:
-    """Return where in a ring a short one begins: where nothing is to be moved, or else beside the state.
-
-    Parameters
-    ----------
-    here : list of int
-        The slices of the ring that hold the state.
-    within : list of int
-        The slices of the short ring that are to hold it.
-    length, ring : int
-        Slices of the two rings.
-    """
-    offsets = {index - inner for index, inner in zip(here, within, strict=True)} or {0}
-    first = min(offsets)
-    if len(offsets) == 1 and 0 <= first <= ring - length:
-        return first
-    beside = (
-        first
-        for first in range(ring - length + 1)
-        if not any(first <= index < first + length for index in here)
-    )
-    return next(beside, 0)
 
 
 def _time_functions(fields: Sequence[Any]) -> list[Any]:

@@ -39,7 +39,8 @@ class _Runner(Operator):
     def use(self, operator: Operator) -> None:
         """Let this operator run from now on."""
         # Attributes of the object hide the class's: the driver calls the operator itself.
-        self.apply, self.advance = operator.apply, operator.advance  # type: ignore[method-assign]
+        self.apply = operator.apply  # type: ignore[method-assign]
+        self.apply_unrecorded = operator.apply_unrecorded
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)

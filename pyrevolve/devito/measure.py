@@ -25,8 +25,8 @@ from .operator import DevitoOperator
 
 __all__ = ["measure_compression", "measure_costs", "measure_gain", "preserved"]
 
-#: Timesteps at least that are run, with and without keeping their step data, and how often.
-_GAIN_STEPS, _GAIN_ROUNDS = 20, 7
+#: Timesteps that are run with and without recording their step data, how often, and for how long [s].
+_GAIN_STEPS, _GAIN_ROUNDS, _GAIN_SECONDS = 20, 9, 1.0
 
 _LOG = logging.getLogger("pyrevolve.devito")
 
@@ -68,12 +68,12 @@ def measure_costs(
     Notes
     -----
     Takes about a second, longer where few timesteps do; with a disk, two seconds more, and everything twice.
-    All arrays that the operators write are put back as they were; the forward fields are zero afterwards.
+    All arrays that the operators write are put back as they were, x_0 too; the rest of the rings is zero.
     """
 
     def prepare(stack: contextlib.ExitStack) -> MemoryStorage:
         stack.enter_context(preserved([forward, reverse], checkpoint))
-        stack.callback(checkpoint.clear)
+        stack.enter_context(_lent(checkpoint))
         slots = slots_for(checkpoint.state_bytes)
         storage = stack.enter_context(MemoryStorage(slots, checkpoint.get_data(0), threads=threads))
         _fill(checkpoint)
@@ -91,7 +91,7 @@ def measure_costs(
     if team is not None and cache is not None:
         raise ValueError("cache= is not for several processes: leave it out")
     costs = measure_with_disk(
-        measure, checkpoint, checkpoint.state_bytes, directory, threads, cache, team=team
+        measure, checkpoint, runner, checkpoint.state_bytes, directory, threads, cache, team=team
     )
     return costs if team is None else team.first(costs)
 
@@ -104,45 +104,46 @@ def measure_gain(
     *,
     team: Team | None = None,
 ) -> float:
-    """Measure what part of a timestep's time is saved where its step data is not kept.
+    """Measure how much faster timesteps are whose step data is not recorded.
 
     Parameters
     ----------
     advancing : Advancing
-        What runs timesteps with and without keeping their step data, by way of `forward`.
+        What runs timesteps in both ways, by way of `forward`.
     forward : DevitoOperator
         Prepared for the whole range.
     checkpoint : TimeFunctionCheckpoint
         The forward fields.
     n_timesteps : int
-        Timesteps of the whole range, >= 2.
+        Timesteps of the whole range, >= 1.
     team : Team, optional
         The processes among which the grid is divided; the first one says what all return.
 
     Returns
     -------
     float
-        The typical gain, of calls that run about as many timesteps as the rings retain; below 0 where
-        timesteps are slower.
+        The part of the time that is saved in calls of about twenty timesteps; below 0 where it takes longer.
 
     Notes
     -----
-    All arrays that the operator writes are put back as they were; the forward fields are zero afterwards.
+    Takes about a second at most, longer where few timesteps do. All arrays that the operator writes are put
+    back as they were, x_0 too; the rest of the rings is zero.
     """
-    steps = min(n_timesteps, max(checkpoint.window, _GAIN_STEPS))
-    ratios = []
-    with preserved([forward], checkpoint):
+    steps = min(n_timesteps, _GAIN_STEPS)
+    ratios: list[float] = []
+    with preserved([forward], checkpoint), _lent(checkpoint):
         _fill(checkpoint)
-        for _ in range(_GAIN_ROUNDS):
-            spent = []
-            for run in (advancing.apply, advancing.advance):
+        began = perf_counter()
+        go_on = True
+        while go_on:
+            times = [perf_counter()]
+            for run in (advancing.apply, advancing.apply_unrecorded):
                 checkpoint.give_up()
-                began = perf_counter()
                 run(t_start=0, t_end=steps)
-                spent.append(perf_counter() - began)
-            ratios.append(spent[1] / spent[0])
-    checkpoint.give_up()
-    checkpoint.clear()
+                times.append(perf_counter())
+            ratios.append((times[2] - times[1]) / (times[1] - times[0]))
+            go_on = len(ratios) < _GAIN_ROUNDS and times[2] - began < _GAIN_SECONDS
+            go_on = go_on if team is None else team.first(go_on)
     gain = 1.0 - statistics.median(ratios)
     return gain if team is None else team.first(gain)
 
@@ -178,33 +179,22 @@ def measure_compression(
 
     Notes
     -----
-    All arrays that the operator writes are put back as they were, the state that the forward fields hold
-    included. Where the wavefield stays zero, because the sources are not known yet, noise is measured
+    All arrays that the operator writes are put back as they were, x_0 too; the rest of the rings is zero.
+    Where the wavefield stays zero, because the sources are not known yet, noise is measured
     instead, which hardly gets smaller.
     """
-    state = checkpoint.get_data(0)
-    kept = [array.copy() for array in state]
-    try:
-        with preserved([forward], checkpoint):
+    with preserved([forward], checkpoint), _lent(checkpoint):
+        found = sample_compression(checkpoint, forward, n_timesteps, compression, threads=threads, team=team)
+        silent = not any(np.any(array) for array in checkpoint.get_data(n_timesteps))
+        if team is not None:
+            (silent,) = (bool(value) for value in team.least([silent]))
+        if silent:
+            _LOG.warning("the forward operator leaves the wavefield zero: compression is measured on noise")
+            _fill(checkpoint)
             found = sample_compression(
-                checkpoint, forward, n_timesteps, compression, threads=threads, team=team
+                checkpoint, forward, 1, compression, samples=1, threads=threads, team=team
             )
-            silent = not any(np.any(array) for array in checkpoint.get_data(n_timesteps))
-            if team is not None:
-                (silent,) = (bool(value) for value in team.least([silent]))
-            if silent:
-                _LOG.warning(
-                    "the forward operator leaves the wavefield zero: compression is measured on noise"
-                )
-                _fill(checkpoint)
-                found = sample_compression(
-                    checkpoint, forward, 1, compression, samples=1, threads=threads, team=team
-                )
-            return found
-    finally:
-        checkpoint.clear()
-        for array, copy in zip(state, kept, strict=True):
-            array[...] = copy
+        return found
 
 
 @contextlib.contextmanager
@@ -243,3 +233,19 @@ def _fill(checkpoint: TimeFunctionCheckpoint) -> None:
             continue
         for index in range(data.shape[0]):
             data[index] = noise
+
+
+@contextlib.contextmanager
+def _lent(checkpoint: TimeFunctionCheckpoint) -> Iterator[None]:
+    """Put x_0 back into the forward fields in the end, and zeros everywhere else but into their halos."""
+    checkpoint.give_up()
+    state = checkpoint.get_data(0)
+    kept = [array.copy() for array in state]
+    try:
+        yield
+    finally:
+        checkpoint.give_up()
+        for field in checkpoint.fields:
+            np.asarray(field.function.data)[...] = 0
+        for array, copy in zip(state, kept, strict=True):
+            array[...] = copy

@@ -134,18 +134,18 @@ class DevitoOperator(Operator):
         _ = self.time_range
         return self._arguments
 
-    def adopt(self, other: DevitoOperator, instead: Mapping[str, Any]) -> None:
-        """Take the prepared arguments over from an operator of the same equations.
+    def adopt(self, other: DevitoOperator) -> None:
+        """Become another way to run the prepared operator `other`, of the same equations.
 
         Parameters
         ----------
         other : DevitoOperator
             Prepared; it knows all parameters of this one.
-        instead : mapping of str to object
-            Processed values that are others here.
         """
+        # What this operator's functions hold is of no use any more.
+        self.operator = other.operator
         self._range, self._arguments, self._given = other.time_range, other._arguments, other._given
-        self._values = [instead.get(name, self._arguments[name]) for name in self._names]
+        self._values = [self._arguments[name] for name in self._names]
 
     def values(self) -> dict[str, Any]:
         """Return the processed value of every parameter, by name: numbers and pointers.

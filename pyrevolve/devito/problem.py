@@ -103,7 +103,7 @@ class Analysis:
         Why nothing is taken for granted about what the rings retain; empty where both readings agree.
     not_repeatable : mapping of str to str
         What the operator that runs timesteps again writes but must not write twice, and why.
-    forward_bound, reverse_bound : mapping of str to object
+    forward_bound, reverse_bound, recompute_bound : mapping of str to object
         The functions of the operators' parameters, after the problem's own arguments.
     adjoint_fields : tuple of str
         Parameters of `reverse`: the rings that it steps backward in.
@@ -120,6 +120,7 @@ class Analysis:
     not_repeatable: Mapping[str, str]
     forward_bound: Mapping[str, Any]
     reverse_bound: Mapping[str, Any]
+    recompute_bound: Mapping[str, Any]
     adjoint_fields: tuple[str, ...]
     companions: tuple[str, ...]
 
@@ -231,6 +232,7 @@ def analyse(problem: Problem) -> Analysis:
         )
     reads = _reverse_reads(forward, reverse, written, reverse_bound)
     companions: tuple[str, ...] = ()
+    recompute_bound: dict[str, Any] = {}
     if recompute is not None:
         recompute_bound = _bind(
             recompute, problem.arguments, problem.forward_arguments, problem.recompute_arguments
@@ -265,6 +267,7 @@ def analyse(problem: Problem) -> Analysis:
         not_repeatable=_not_repeatable(repeated, set(rings)),
         forward_bound=forward_bound,
         reverse_bound=reverse_bound,
+        recompute_bound=recompute_bound,
         adjoint_fields=adjoint,
         companions=companions,
     )

@@ -168,13 +168,13 @@ class _Forward(Operator):
         self._real.apply(t_start=t_start, t_end=t_end)
 
     @property
-    def advance(self) -> Callable[..., object] | None:  # type: ignore[override]
-        return None if self._real.advance is None else self._advance
+    def apply_unrecorded(self) -> Callable[..., object] | None:  # type: ignore[override]
+        return None if self._real.apply_unrecorded is None else self._apply_unrecorded
 
-    def _advance(self, t_start: int, t_end: int) -> None:
-        assert self._real.advance is not None
+    def _apply_unrecorded(self, t_start: int, t_end: int) -> None:
+        assert self._real.apply_unrecorded is not None
         self._poison.advanced(t_start, t_end)
-        self._real.advance(t_start=t_start, t_end=t_end)
+        self._real.apply_unrecorded(t_start=t_start, t_end=t_end)
         self._poison.started(t_end)
 
 
