@@ -6,8 +6,8 @@ Compares, with the same Devito operators, one process after the other and nothin
 pyrevolve 2.2.8 with Devito's own adapter (in an environment of its own, `.venv-reference`), and store-all
 with its memory touched for the first time (cold) and again (warm), also in huge pages, in which this package
 puts its rings. One round of all configurations follows another, and every time is that of the fastest shot
-after the first one of a process: a machine that is shared has minutes in which everything takes half as long
-again. The medians are in the CSV file.
+after the first one of a process, as is the efficiency, for which costs are measured after each shot: a machine
+that is shared has minutes in which everything takes half as long again. The medians are in the CSV file.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ def main() -> None:
     rows = []
     for (name, slices), results in runs.items():
         warm = [t for result in results for t in result["seconds"][1:]]
+        predicted = [
+            pair
+            for result in results
+            for pair in list(zip(result["seconds"], result.get("efficiency", []), strict=False))[1:]
+        ]
         row = {
             "what": name,
             "slices": slices or results[0]["slices_held"],
@@ -99,9 +104,8 @@ def main() -> None:
             "planned_steps": results[0].get("planned_steps", ""),
             "waited": max((w for r in results for w in r.get("waited", [])[1:]), default=0.0),
             "hidden": max((h for r in results for h in r.get("hidden", [])[1:]), default=0.0),
-            "efficiency": statistics.median(e for r in results for e in r.get("efficiency", [])[1:])
-            if "efficiency" in results[0]
-            else "",
+            "efficiency": min(predicted)[1] if predicted else "",
+            "median_efficiency": statistics.median(e for _, e in predicted) if predicted else "",
             "gradient": results[0]["gradient"],
         }
         rows.append(row)

@@ -38,6 +38,9 @@ _REFINE_ABOVE = 5.0
 #: used where timesteps gain at least this part of their time.
 _SHORTEN_ABOVE, _LEAST_GAIN = 2.0, 0.03
 
+#: No processor has a cache that holds a short ring of more than this [bytes].
+_LARGEST_CACHE = 2 << 30
+
 #: Slices of the ring on which costs are measured: many enough to leave the cache as a long ring does.
 PROBE_RING = 20
 
@@ -420,7 +423,7 @@ def _worth_shortening(chosen: Plan, made: Made, sizes: Sizes) -> bool:
         and chosen.predicted_seconds > _SHORTEN_ABOVE
         and chosen.forward_steps > chosen.n_timesteps
         and ring >= max(2 * short, 3 * (short - 1))  # room to move states about
-        and sizes.slice_bytes > 0
+        and 0 < short * sizes.slice_bytes <= _LARGEST_CACHE
         and not made.analysis.cautious
     )
 
