@@ -6,8 +6,9 @@ Compares, with the same Devito operators, one process after the other and nothin
 pyrevolve 2.2.8 with Devito's own adapter (in an environment of its own, `.venv-reference`), and store-all
 with its memory touched for the first time (cold) and again (warm), also in huge pages, in which this package
 puts its rings. One round of all configurations follows another, and every time is that of the fastest shot
-after the first one of a process, as is the efficiency, for which costs are measured after each shot: a machine
-that is shared has minutes in which everything takes half as long again. The medians are in the CSV file.
+after the first one of a process, as is the efficiency, for which costs are measured after each shot: a
+machine that is shared has minutes in which everything takes half as long again. The medians are in the CSV
+file.
 """
 
 from __future__ import annotations
