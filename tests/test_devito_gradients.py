@@ -26,7 +26,14 @@ def test_gradient_equals_store_all_bit_for_bit_also_in_poisoned_rings(name):
     assert all(np.abs(array).max() > 0 for array in case.shot(adjoint).values())
 
 
-@pytest.mark.parametrize("name", CASES)
+#: Of one field and of several, whose lags are 0 and 1; the others are slow to compile once more.
+IN_SHORT_RINGS = ("acoustic 2D u*v.dt2", "acoustic 2D u.dt2*v", "velocity-stress")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in IN_SHORT_RINGS else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_gradient_equals_store_all_where_timesteps_are_run_in_short_rings(name):
     case, adjoint = CASES[name](), adjoint_of(name)
     made = adjoint._made
