@@ -65,7 +65,8 @@ def measure_costs(
         What a state is and where it lives, and what the workspace retains.
     fwd_operator, rev_operator : Operator
         The forward operator and its adjoint. They are called as a schedule calls them, on timesteps 0 to
-        `steps`, again and again from x_0.
+        `steps`, again and again from x_0; `Operator.apply_unrecorded` too, where there is one, which tells
+        `Costs.recording`.
     n_timesteps : int
         Timesteps of the whole run, >= 2.
     steps : int, optional

@@ -317,6 +317,10 @@ class Revolver:
                     "the window of the checkpoint": checkpoint.window,
                     "the lookback of the checkpoint": checkpoint.lookback,
                     "the lag of the checkpoint": checkpoint.lag,
+                    "whether fwd_operator has apply_unrecorded()": getattr(
+                        fwd_operator, "apply_unrecorded", None
+                    )
+                    is not None,
                     **{
                         f"whether {name}= is given": given is not None
                         for name, given in (

@@ -25,6 +25,7 @@ from pyrevolve import (
     Revolve,
     Revolver,
     TwoLevel,
+    lookahead,
 )
 from pyrevolve.crevolve import Content
 from pyrevolve.lookahead import Keeping, LookAhead
@@ -280,6 +281,15 @@ def test_most_step_data_of_a_long_run_is_needed_by_nobody():
     assert only.keeping(3) != only
     assert repr(only.keeping(3)) == "FORWARD(start=0, stop=5, kept=3)"
     assert pickle.loads(pickle.dumps(only.keeping(3))) == only.keeping(3)
+
+
+def test_what_is_not_known_within_the_horizon_is_kept(monkeypatch):
+    monkeypatch.setattr(lookahead, "_HORIZON", 6)
+    schedule = Revolve(300, 40, window=100)
+    handed = [i for i in Keeping(schedule) if i.kind is Kind.FORWARD]
+    unknown = [i for i, first in zip(handed, first_kept(schedule), strict=True) if i.kept != first]
+    assert unknown
+    assert all(i.kept is None for i in unknown)
 
 
 # --- with a disk

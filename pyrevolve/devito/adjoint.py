@@ -58,8 +58,8 @@ class CheckpointedAdjoint:
         ``build(save)`` makes every forward field with ``TimeFunction(..., save=save)`` (but for those that
         run along in the first sweep only; see `Problem`) and returns a `Problem`, or a tuple ``(forward,
         reverse)`` of operators. `save` is always a ``devito.Buffer`` of the ring's length. Called twice,
-        rarely three times, once more for a short ring where a gradient takes longer than a second, and once
-        more by `verify`; everything else (adjoint fields, gradients, models, sources) may be made once,
+        rarely three times, once more for a short ring where a gradient takes longer than two seconds, and
+        once more by `verify`; everything else (adjoint fields, gradients, models, sources) may be made once,
         outside.
     memory : int, float or str, optional
         Budget for the forward fields' rings and all snapshots together: bytes, or a string such as ``"2

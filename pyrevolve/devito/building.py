@@ -17,6 +17,7 @@ from .advancing import Advancing
 from .checkpoint import TimeFunctionCheckpoint
 from .errors import UnsupportedOperatorError
 from .given import Given
+from .identity import digest_of_code
 from .made import Made, Sizes, check_ranges, follows
 from .measure import measure_compression, measure_costs, measure_gain
 from .memory import in_huge_pages
@@ -126,6 +127,8 @@ class Short:
         Exception
             As of `DevitoOperator`.
         """
+        if analysis.cautious:
+            raise UnsupportedOperatorError(analysis.cautious)
         fields = analysis.retention(made.shift).fields
         names = [field.name for field in fields if follows(field, ring)]
         followed = {field.name for field in made.retained.fields if follows(field, made.ring)}
@@ -166,8 +169,13 @@ class Short:
         lengths = dict.fromkeys(self.names, self.ring)
         found = {}
         for name, short in self.operators.items():
-            short.check_parameters(made.operators[name])
-            found[name] = Advancing(made.operators[name], short, made.checkpoint, lengths)
+            operator = made.operators[name]
+            short.check_parameters(operator)
+            if digest_of_code(short.operator) != digest_of_code(operator.operator):
+                raise _differing()
+            # What its own functions hold is of no use.
+            short.operator = operator.operator
+            found[name] = Advancing(operator, short, made.checkpoint, lengths)
         return found
 
 
@@ -396,7 +404,7 @@ def set_up(
     if _worth_shortening(chosen, made, sizes):
         short = builder.shorten(made, sizes.ring(sizes.min_window))
     # What the factory makes last is what runs.
-    rebuilt = sizes.slice_bytes > 0 and (ring != made.ring or short is not None)
+    rebuilt = ring != made.ring and sizes.slice_bytes > 0
     if rebuilt:
         made = builder.remake(made, ring)
     if made.retained.window < chosen.window:
@@ -422,6 +430,7 @@ def _worth_shortening(chosen: Plan, made: Made, sizes: Sizes) -> bool:
         chosen.measured
         and chosen.predicted_seconds > _SHORTEN_ABOVE
         and chosen.forward_steps > chosen.n_timesteps
+        and ring != made.ring  # what was made for it already is what runs: nothing is made after it
         and ring >= max(2 * short, 3 * (short - 1))  # room to move states about
         and 0 < short * sizes.slice_bytes <= _LARGEST_CACHE
         and not made.analysis.cautious
@@ -432,7 +441,7 @@ def _tried(team: Team | None, work: Callable[[], _T]) -> _T | None:
     """Return what work without which everything works, if more slowly; None and a warning where it raises.
 
     The factory may fail for rings that it is not made for, and so may Devito. With several processes, all
-    return None where one does.
+    return None where one does; but where the factory communicates, it must fail in all or in none.
     """
     found = None
     try:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..compression import Compression
 from ..costs import CompressionCosts, Costs
 from ..measuring import measure_with_disk, sample_compression, slots_for, time_operators
 from ..storage import MemoryStorage
-from ..team import Team
+from ..team import Team, together
 from .advancing import Advancing
 from .checkpoint import TimeFunctionCheckpoint
 from .operator import DevitoOperator
@@ -68,7 +68,7 @@ def measure_costs(
     Notes
     -----
     Takes about a second, longer where few timesteps do; with a disk, two seconds more, and everything twice.
-    All arrays that the operators write are put back as they were, x_0 too; the rest of the rings is zero.
+    All arrays that the operators write are put back as they were, x_0 too; what else the rings hold is lost.
     """
 
     def prepare(stack: contextlib.ExitStack) -> MemoryStorage:
@@ -127,12 +127,18 @@ def measure_gain(
     Notes
     -----
     Takes about a second at most, longer where few timesteps do. All arrays that the operator writes are put
-    back as they were, x_0 too; the rest of the rings is zero.
+    back as they were, x_0 too; what else the rings hold is lost.
     """
+
+    def prepare(stack: contextlib.ExitStack) -> None:
+        stack.enter_context(preserved([forward], checkpoint))
+        stack.enter_context(_lent(checkpoint))
+        _fill(checkpoint)
+
     steps = min(n_timesteps, _GAIN_STEPS)
     ratios: list[float] = []
-    with preserved([forward], checkpoint), _lent(checkpoint):
-        _fill(checkpoint)
+    with contextlib.ExitStack() as stack:
+        together(team, prepare)(stack)
         began = perf_counter()
         go_on = True
         while go_on:
@@ -179,7 +185,7 @@ def measure_compression(
 
     Notes
     -----
-    All arrays that the operator writes are put back as they were, x_0 too; the rest of the rings is zero.
+    All arrays that the operator writes are put back as they were, x_0 too; what else the rings hold is lost.
     Where the wavefield stays zero, because the sources are not known yet, noise is measured
     instead, which hardly gets smaller.
     """
@@ -237,15 +243,28 @@ def _fill(checkpoint: TimeFunctionCheckpoint) -> None:
 
 @contextlib.contextmanager
 def _lent(checkpoint: TimeFunctionCheckpoint) -> Iterator[None]:
-    """Put x_0 back into the forward fields in the end, and zeros everywhere else but into their halos."""
+    """Put x_0 back into the forward fields in the end, and into all other slices a copy of one of its own.
+
+    So points that no timestep writes hold in every slice what they held before.
+    """
     checkpoint.give_up()
     state = checkpoint.get_data(0)
     kept = [array.copy() for array in state]
+    others = []
+    for field in checkpoint.fields:
+        ring = checkpoint.ring(field.name)
+        own = next((copy for array, copy in zip(state, kept, strict=True) if _among(array, ring)), None)
+        others.append((ring, ring[0].copy() if own is None else own))
     try:
         yield
     finally:
         checkpoint.give_up()
-        for field in checkpoint.fields:
-            np.asarray(field.function.data)[...] = 0
+        for ring, copy in others:
+            for array in ring:
+                array[...] = copy
         for array, copy in zip(state, kept, strict=True):
             array[...] = copy
+
+
+def _among(array: npt.NDArray[Any], ring: Sequence[npt.NDArray[Any]]) -> bool:
+    return any(array is each for each in ring)

@@ -142,8 +142,6 @@ class DevitoOperator(Operator):
         other : DevitoOperator
             Prepared; it knows all parameters of this one.
         """
-        # What this operator's functions hold is of no use any more.
-        self.operator = other.operator
         self._range, self._arguments, self._given = other.time_range, other._arguments, other._given
         self._values = [self._arguments[name] for name in self._names]
 

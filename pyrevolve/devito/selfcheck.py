@@ -1,8 +1,9 @@
 """Rings poisoned with NaN: whatever the model says is not there must not be missed.
 
-Two kinds of poison. When a state is loaded, or x_0 is set, every other slice of every ring becomes NaN, for
-good: forward steps and adjoint steps must do without it. Before a reverse call, every slice but those that
-the timesteps of this call are said to read becomes NaN, and is put back afterwards.
+Two kinds of poison. When a state is loaded, x_0 is set, or timesteps were not recorded, every other slice of
+every ring becomes NaN, for good: forward steps and adjoint steps must do without it. Before a reverse call,
+every slice but those that the timesteps of this call are said to read becomes NaN, and is put back
+afterwards.
 
 Only points that the forward operator writes are poisoned. Others, such as the halo, hold what the user put
 there, in all slices alike.
