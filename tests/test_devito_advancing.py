@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 
 import pytest
 
@@ -24,9 +25,8 @@ pytestmark = pytest.mark.devito
 COSTS = Costs(forward_step=1.0, reverse_step=1.0, save=0.5, load=0.5)
 
 
-@pytest.mark.parametrize("window", [4, 7])
-def test_recompute_operators_are_run_in_short_rings_too(window):
-    case = acoustic()
+def test_recompute_operators_are_run_in_short_rings_too():
+    case, window = acoustic(), 4
 
     def build(save):
         forward, reverse = case.build(save)
@@ -94,14 +94,19 @@ def test_next_shot_is_right_after_one_that_was_left_in_short_rings():
 
 def test_whether_short_rings_are_used_is_measured(monkeypatch):
     case = acoustic()
+    built = functools.cache(lambda ring: case.build(Buffer(ring)))  # takes longer than all else that is done
     options = {"memory": 16 * 35 * 31 * 4, "arguments": case.arguments, "costs": COSTS}
-    with CheckpointedAdjoint(case.build, **options) as plain:
+
+    def build(save):
+        return built(save.val)
+
+    with CheckpointedAdjoint(build, **options) as plain:
         expected = case.shot(plain)["grad"]
     gains = {}
     for gain in (0.5, -0.5):
         with monkeypatch.context() as patched:
             patched.setattr(building, "measure_gain", lambda *_, gain=gain, **__: gain)
-            with CheckpointedAdjoint(case.build, **options) as adjoint:
+            with CheckpointedAdjoint(build, **options) as adjoint:
                 gains[gain] = set(adjoint._made.advancing)
                 assert np.array_equal(case.shot(adjoint)["grad"], expected)
                 measured = adjoint.measure_costs()
@@ -113,8 +118,8 @@ def test_whether_short_rings_are_used_is_measured(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(building.Builder, "shorten", lambda *_: pytest.fail("it is not worth it"))
         quick = Costs(forward_step=1e-4, reverse_step=1e-4)
-        CheckpointedAdjoint(case.build, **{**options, "costs": quick}).close()
-        CheckpointedAdjoint(case.build, **{**options, "memory": "1 MB"}).close()
+        CheckpointedAdjoint(build, **{**options, "costs": quick}).close()
+        CheckpointedAdjoint(build, **{**options, "memory": "1 MB"}).close()
 
 
 def test_gain_is_measured_and_leaves_everything_as_it_was():
