@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Checkpoint", "Operator", "check_problem", "described", "first_arrays"]
+__all__ = ["Checkpoint", "Operator", "check_problem", "described", "first_arrays", "unrecorded_of"]
 
 
 _NO_STEP_DATA = (
@@ -214,9 +214,14 @@ def check_problem(checkpoint: object, fwd_operator: object, rev_operator: object
     for name, value in (("fwd_operator", fwd_operator), ("rev_operator", rev_operator)):
         if isinstance(value, type) or not callable(getattr(value, "apply", None)):
             raise TypeError(f"{name} must be a pyrevolve.Operator, got {described(value)}")
-    unrecorded = getattr(fwd_operator, "apply_unrecorded", None)
+    unrecorded = unrecorded_of(fwd_operator)
     if unrecorded is not None and not callable(unrecorded):
         raise TypeError(f"apply_unrecorded of fwd_operator must be a method or None, got {unrecorded!r}")
+
+
+def unrecorded_of(operator: object) -> Callable[..., object] | None:
+    """Return what runs timesteps without recording them; None where an operator has no such method."""
+    return getattr(operator, "apply_unrecorded", None)
 
 
 def described(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from .costs import Costs
 from .crevolve import Content, Instruction, Kind
 from .errors import StorageFullError
-from .lookahead import Keeping, announced
+from .lookahead import looking_ahead
 from .schedules import Multistage, Revolve, Schedule
 from .storage import Storage
 
@@ -388,8 +388,9 @@ class Course(Iterator[Any]):
         self._present = schedule
         self._spent = 0.0
         self._counted_on = sum(tier.peak for tier in schedule.counts.tiers)
-        instructions: Iterator[Any] = Keeping(schedule) if self._keeping else iter(schedule)
-        self._source: Iterator[Any] = announced(instructions, self._storages, self._announce)
+        self._source: Iterator[Any] = looking_ahead(
+            schedule, self._storages, self._announce, keeping=self._keeping
+        )
 
     def _announce(self, tier: int, slot: int) -> None:
         place = self._places.get((tier, slot))

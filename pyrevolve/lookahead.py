@@ -10,7 +10,7 @@ from .crevolve import Content, Kind
 from .schedules import Schedule
 from .storage import Storage
 
-__all__ = ["Keeping", "LookAhead", "announced"]
+__all__ = ["Keeping", "LookAhead", "looking_ahead"]
 
 #: No more instructions than this are drawn from the schedule ahead of time.
 _HORIZON = 2048
@@ -176,19 +176,26 @@ class Keeping:
             yield instruction
 
 
-def announced(
-    instructions: Iterator[Any], storages: Sequence[Storage], announce: Callable[[int, int], object]
+def looking_ahead(
+    schedule: Schedule,
+    storages: Sequence[Storage],
+    announce: Callable[[int, int], object],
+    *,
+    keeping: bool,
 ) -> Iterator[Any]:
-    """Return instructions whose loads are announced ahead of time, where that is of use to any storage.
+    """Return the instructions of a schedule with what those that follow tell, where that is of use.
 
     Parameters
     ----------
-    instructions : iterator of Instruction
+    schedule : Schedule
         The schedule.
     storages : sequence of Storage
-        By tier.
+        By tier; loads are announced where any of them can use that.
     announce : callable
         As of `LookAhead`.
+    keeping : bool
+        Whether to find out of which timesteps nobody needs the step data.
     """
+    instructions: Iterator[Any] = Keeping(schedule) if keeping else iter(schedule)
     ahead = [storage.ahead for storage in storages]
     return LookAhead(instructions, ahead, announce) if any(ahead) else instructions

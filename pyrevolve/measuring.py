@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import index, resolve_lag
-from .checkpoint import Checkpoint, Operator, check_problem, first_arrays
+from .checkpoint import Checkpoint, Operator, check_problem, first_arrays, unrecorded_of
 from .compression import Compression, CompressionLike, as_compression
 from .cost_cache import remembered
 from .costs import CompressionCosts, Costs
@@ -358,7 +358,7 @@ def measure_with_disk(
         window=checkpoint.window,
         threads=threads,
         directory=directory,
-        unrecorded=getattr(forward, "apply_unrecorded", None) is not None,
+        unrecorded=unrecorded_of(forward) is not None,
     )
 
 
@@ -409,7 +409,7 @@ def time_operators(
     reach = min(steps + 1 - resolve_lag(checkpoint.lookback, checkpoint.lag), n_timesteps)
     back = min(checkpoint.window, reach)
 
-    unrecorded = getattr(forward, "apply_unrecorded", None)
+    unrecorded = unrecorded_of(forward)
 
     def run(turn: int) -> dict[str, float]:
         if disposable:

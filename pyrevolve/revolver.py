@@ -25,7 +25,7 @@ from .arrangement import (
     take_storages,
 )
 from .budget import Bytes
-from .checkpoint import Checkpoint, Operator, check_problem
+from .checkpoint import Checkpoint, Operator, check_problem, unrecorded_of
 from .closing import closed
 from .compression import CompressionLike, as_compression
 from .costs import CompressionCosts, Costs, check_costs
@@ -33,7 +33,7 @@ from .course import Course, Standing
 from .crevolve import Content, Kind
 from .errors import ScheduleError, StorageFullError
 from .journal import Arrays, Journal
-from .lookahead import Keeping, announced
+from .lookahead import looking_ahead
 from .observers import Observers
 from .plans import Plan
 from .profiling import Profiler
@@ -317,10 +317,7 @@ class Revolver:
                     "the window of the checkpoint": checkpoint.window,
                     "the lookback of the checkpoint": checkpoint.lookback,
                     "the lag of the checkpoint": checkpoint.lag,
-                    "whether fwd_operator has apply_unrecorded()": getattr(
-                        fwd_operator, "apply_unrecorded", None
-                    )
-                    is not None,
+                    "whether fwd_operator has apply_unrecorded()": unrecorded_of(fwd_operator) is not None,
                     **{
                         f"whether {name}= is given": given is not None
                         for name, given in (
@@ -755,7 +752,7 @@ class Revolver:
 
     def _instructions_of(self, schedule: Schedule, begin: Standing | None) -> Iterator[Any]:
         self._course = None
-        keeping = getattr(self._fwd_operator, "apply_unrecorded", None) is not None
+        keeping = unrecorded_of(self._fwd_operator) is not None
         elastic = any(storage.elastic for storage in self._storages)
         adaptable = elastic and not schedule.needs_step_data and schedule.layout is None
         if adaptable or self._resuming is not None:
@@ -769,8 +766,9 @@ class Revolver:
             )
             return self._course if self._resuming is None else self._resuming.follow(self._course)
         storages = self._storages
-        instructions: Iterator[Any] = Keeping(schedule) if keeping else iter(schedule)
-        return announced(instructions, storages, lambda tier, slot: storages[tier].prefetch(slot))
+        return looking_ahead(
+            schedule, storages, lambda tier, slot: storages[tier].prefetch(slot), keeping=keeping
+        )
 
     def _put_initial_state(self) -> None:
         """Re-create a free initial state: an earlier shot left its last state in the workspace."""
@@ -782,7 +780,7 @@ class Revolver:
         # Every name that the loop needs is local: it turns hundreds of thousands of times a second.
         forward_kind, reverse_kind, load_kind, save_kind = Kind.FORWARD, Kind.REVERSE, Kind.LOAD, Kind.SAVE
         forward, reverse = self._fwd_operator.apply, self._rev_operator.apply
-        unrecorded = getattr(self._fwd_operator, "apply_unrecorded", None)
+        unrecorded = unrecorded_of(self._fwd_operator)
         checkpoint, storages, observer = self._checkpoint, self._storages, self._observer
         set_initial, course, resuming = checkpoint.set_initial, self._course, self._resuming
         state_content = Content.STATE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..checkpoint import Operator
 from .checkpoint import TimeFunctionCheckpoint
@@ -45,8 +44,6 @@ class Advancing(Operator):
         self._short = short
         self._checkpoint = checkpoint
         self._lengths = dict(lengths)
-        #: The arguments that the short operator has.
-        self._adopted: Any = None
 
     def apply(self, t_start: int, t_end: int) -> None:
         """Run timesteps in the long rings; raises as `DevitoOperator.apply` does."""
@@ -58,8 +55,6 @@ class Advancing(Operator):
         if not self._checkpoint.shortened and t_end - t_start < _LEAST:
             self._operator.apply(t_start, t_end)
             return
-        if self._adopted is not self._operator.prepared:
-            self._short.adopt(self._operator)
-            self._adopted = self._operator.prepared
+        self._short.adopt(self._operator)
         self._checkpoint.shorten(t_start, self._lengths)
         self._short.apply(t_start, t_end)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -250,21 +250,14 @@ def _lent(checkpoint: TimeFunctionCheckpoint) -> Iterator[None]:
     checkpoint.give_up()
     state = checkpoint.get_data(0)
     kept = [array.copy() for array in state]
-    others = []
-    for field in checkpoint.fields:
-        ring = checkpoint.ring(field.name)
-        own = next((copy for array, copy in zip(state, kept, strict=True) if _among(array, ring)), None)
-        others.append((ring, ring[0].copy() if own is None else own))
+    rings = [checkpoint.ring(field.name) for field in checkpoint.fields]
+    firsts = [ring[0].copy() for ring in rings]
     try:
         yield
     finally:
         checkpoint.give_up()
-        for ring, copy in others:
+        for ring, copy in zip(rings, firsts, strict=True):
             for array in ring:
                 array[...] = copy
         for array, copy in zip(state, kept, strict=True):
             array[...] = copy
-
-
-def _among(array: npt.NDArray[Any], ring: Sequence[npt.NDArray[Any]]) -> bool:
-    return any(array is each for each in ring)

@@ -102,11 +102,6 @@ class DevitoOperator(Operator):
         """The names of the arguments that the operator takes."""
         return frozenset(self.operator._known_arguments)
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the generated function's parameters, in its order."""
-        return tuple(self._names)
-
     def check_parameters(self, other: DevitoOperator) -> None:
         """Raise where this operator has parameters that another one, of the same equations, does not have.
 
@@ -122,26 +117,16 @@ class DevitoOperator(Operator):
                 f"{', '.join(sorted(unknown))} differ from call to call; give what it makes fixed names"
             )
 
-    @property
-    def prepared(self) -> Any:
-        """The processed arguments, a new object each time that `prepare` is called.
-
-        Raises
-        ------
-        ScheduleError
-            `prepare` was not called.
-        """
-        _ = self.time_range
-        return self._arguments
-
     def adopt(self, other: DevitoOperator) -> None:
-        """Become another way to run the prepared operator `other`, of the same equations.
+        """Become another way to run the prepared operator `other`, of the same equations, unless it is that.
 
         Parameters
         ----------
         other : DevitoOperator
             Prepared; it knows all parameters of this one.
         """
+        if self._arguments is other._arguments:
+            return
         self._range, self._arguments, self._given = other.time_range, other._arguments, other._given
         self._values = [self._arguments[name] for name in self._names]
 
